@@ -1,0 +1,289 @@
+"""What every sans-IO machine has in common: five verbs, a few inputs, a few outputs.
+
+The contract on the door: *after any receive, advance or command, drain `outgoing()` and `events()`
+before the next one.* The Driver does it, tests do it, nobody else touches a machine. A machine never
+calls back, peer input raises nothing, and everything it drops increments a named counter. Time is
+`now`, monotonic seconds; randomness is `entropy(n) -> bytes`, given when the machine is made.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from voip.types import HostPort
+
+__all__ = [
+    "CloseFlow",
+    "Counters",
+    "Datagram",
+    "Deadline",
+    "Entropy",
+    "Flow",
+    "FlowLost",
+    "FlowOpened",
+    "Machine",
+    "OpenFlow",
+    "Resolve",
+    "Resolved",
+    "StreamBytes",
+    "Target",
+    "Timer",
+    "Timers",
+    "Transmit",
+]
+
+Entropy = Callable[[int], bytes]
+Counters = Counter[str]
+
+
+class Deadline(NamedTuple):
+    """When a machine wants `advance`, and why."""
+
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One path over which messages come and go.
+
+    Attributes:
+        transport: "UDP", "TCP", "TLS", as a Via spells it.
+        local: our address as the peer can reach it; never unspecified.
+        remote: the peer's address.
+        number: tells two connections apart; 0 for UDP.
+        identity: the certificate name that was verified (RFC 5922), "" when none was.
+    """
+
+    transport: str
+    local: HostPort
+    remote: HostPort
+    number: int = 0
+    identity: str = ""
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the transport retransmits by itself (RFC 3261 §17)."""
+        return self.transport != "UDP"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request may be sent: one element of what RFC 3263 yields.
+
+    Attributes:
+        transport: "UDP", "TCP" or "TLS".
+        host: an IP address.
+        port: the port.
+        server_name: the SIP domain that a certificate is checked against (RFC 5922 §7).
+    """
+
+    transport: str
+    host: str
+    port: int
+    server_name: str = ""
+
+
+# Inputs
+
+
+@dataclass(slots=True)
+class Datagram:
+    """One UDP datagram."""
+
+    flow: Flow
+    data: bytes
+
+
+@dataclass(slots=True)
+class StreamBytes:
+    """Bytes of a connection, split anywhere; `b""` is the peer's end of stream."""
+
+    flow: Flow
+    data: bytes
+
+
+@dataclass(slots=True)
+class FlowOpened:
+    """A connection stands: one that the peer opened (no token), or the answer to `OpenFlow`."""
+
+    flow: Flow
+    token: Hashable = None
+
+
+@dataclass(slots=True)
+class FlowLost:
+    """A connection ended, a datagram was refused (ICMP), or an `OpenFlow` failed (by its token)."""
+
+    flow: Flow | None
+    reason: str
+    token: Hashable = None
+
+
+@dataclass(slots=True)
+class Resolved:
+    """The answer to `Resolve`: targets in the order to try; empty with the reason when it failed."""
+
+    token: Hashable
+    targets: tuple[Target, ...]
+    reason: str = ""
+
+
+# Outputs
+
+
+@dataclass(slots=True)
+class Transmit:
+    """Bytes to send on a flow."""
+
+    flow: Flow
+    data: bytes
+
+
+@dataclass(slots=True)
+class OpenFlow:
+    """A wish for a flow to a target; answered by `FlowOpened` or `FlowLost` with the same token.
+
+    For UDP the shell picks the listener and works out the local address; for TCP and TLS it reuses
+    a connection with the same remote address and verified name, or connects.
+    """
+
+    token: Hashable
+    target: Target
+
+
+@dataclass(slots=True)
+class CloseFlow:
+    """A connection that must end once what is queued on it has left."""
+
+    flow: Flow
+    reason: str
+
+
+@dataclass(slots=True)
+class Resolve:
+    """A wish for the targets of a host; answered by `Resolved` with the same token.
+
+    Attributes:
+        host: a name or an address literal.
+        port: the port, None when the URI had none.
+        transport: "UDP", "TCP" or "TLS", None when the URI did not say.
+        secure: whether only TLS will do (a `sips:` URI, RFC 5630).
+    """
+
+    token: Hashable
+    host: str
+    port: int | None
+    transport: str | None
+    secure: bool = False
+
+
+class Machine(Protocol):
+    """The five verbs."""
+
+    counters: Counters
+
+    def receive(self, event: Any, now: float) -> None:
+        """Take one input."""
+
+    def advance(self, now: float) -> None:
+        """Do what is due at `now`."""
+
+    def deadline(self) -> Deadline | None:
+        """Return when `advance` is wanted next, or None."""
+
+    def outgoing(self) -> list[Any]:
+        """Return and forget what is to be sent."""
+
+    def events(self) -> list[Any]:
+        """Return and forget what happened."""
+
+
+@dataclass(slots=True, eq=False)
+class Timer:
+    """One running timer; `cancel` costs nothing, the queue forgets it when it comes up."""
+
+    at: float
+    reason: str
+    owner: Any = None
+    cancelled: bool = field(default=False)
+
+    def cancel(self) -> None:
+        """Make the timer void."""
+        self.cancelled = True
+        self.owner = None
+
+
+class Timers:
+    """Ten thousand timers: a FIFO per equal length beside one small heap with lazy deletion.
+
+    A FIFO costs 0.1 µs a timer, a heap 0.5, a loop timer 2.5 (measured on CPython 3.11). Lengths that
+    come up again and again (64·T1, T4, T1 …) keep a FIFO each; since `now` never goes back, each FIFO
+    is sorted by itself and only its head matters.
+    """
+
+    def __init__(self) -> None:
+        self._fifos: dict[float, deque[Timer]] = {}
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._count = itertools.count()
+
+    def start(self, now: float, length: float, reason: str, owner: Any) -> Timer:
+        """Start a timer of a length that many others share."""
+        timer = Timer(now + length, reason, owner)
+        fifo = self._fifos.get(length)
+        if fifo is None:
+            fifo = self._fifos[length] = deque()
+        if fifo and fifo[-1].at > timer.at:  # a clock that was wound back: keep the order anyway
+            heapq.heappush(self._heap, (timer.at, next(self._count), timer))
+        else:
+            fifo.append(timer)
+        return timer
+
+    def start_at(self, at: float, reason: str, owner: Any) -> Timer:
+        """Start a timer for a moment of its own."""
+        timer = Timer(at, reason, owner)
+        heapq.heappush(self._heap, (at, next(self._count), timer))
+        return timer
+
+    def deadline(self) -> Deadline | None:
+        """Return the earliest timer that still counts, or None."""
+        best: Timer | None = None
+        for fifo in self._fifos.values():
+            while fifo and fifo[0].cancelled:
+                fifo.popleft()
+            if fifo and (best is None or fifo[0].at < best.at):
+                best = fifo[0]
+        while self._heap and self._heap[0][2].cancelled:
+            heapq.heappop(self._heap)
+        if self._heap and (best is None or self._heap[0][0] < best.at):
+            best = self._heap[0][2]
+        return None if best is None else Deadline(best.at, best.reason)
+
+    def due(self, now: float) -> list[Timer]:
+        """Remove and return every timer that is due, earliest first."""
+        ready: list[Timer] = []
+        for fifo in self._fifos.values():
+            while fifo and (fifo[0].cancelled or fifo[0].at <= now):
+                timer = fifo.popleft()
+                if not timer.cancelled:
+                    ready.append(timer)
+        while self._heap and (self._heap[0][2].cancelled or self._heap[0][0] <= now):
+            timer = heapq.heappop(self._heap)[2]
+            if not timer.cancelled:
+                ready.append(timer)
+        ready.sort(key=_when)
+        return ready
+
+    def __len__(self) -> int:
+        """Return how many timers still count."""
+        fifos = sum(not timer.cancelled for fifo in self._fifos.values() for timer in fifo)
+        return fifos + sum(not entry[2].cancelled for entry in self._heap)
+
+
+def _when(timer: Timer) -> float:
+    return timer.at
