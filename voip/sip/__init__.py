@@ -1,0 +1,5 @@
+"""The `sip` room; names load when they are first used."""
+
+from voip._lazy import exports
+
+__getattr__, __dir__, __all__ = exports(__name__, {})
