@@ -1,0 +1,325 @@
+"""UDP sockets as SIP and RTP both need them: drained by a reader callback, with errors that have names.
+
+One wake-up of the loop reads until nothing is left, up to a bound, so that a flood on one socket
+leaves the others their turn. asyncio's datagram protocol costs four times as much per packet and is
+used only where `add_reader` is missing (the Proactor loop). An ICMP error names the remote address that
+it is about (Linux, IP_RECVERR), so that it ends exactly that path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+import struct
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, cast
+
+from voip.errors import TransportError
+from voip.machine import Counters
+from voip.types import HostPort
+
+__all__ = [
+    "UdpSocket",
+    "bind_udp",
+    "enlarge_receive_buffer",
+    "local_address_towards",
+    "socket_family",
+]
+
+logger = logging.getLogger(__name__)
+
+RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
+"""The kernel's default holds 256 packets: a stall of 50 ms on a busy socket."""
+
+READS_PER_WAKE_UP = 64
+
+# Not in the socket module (linux/in.h, linux/in6.h, linux/errqueue.h).
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
+_EXTENDED_ERROR = struct.Struct("=IBBBBII")
+_ORIGIN_LOCAL = 1
+_LINUX = sys.platform == "linux"
+
+# The network is full, a filter said no, the datagram is too long: counted, the call survives.
+_TRANSIENT = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EPERM, errno.EMSGSIZE}
+
+Address = tuple[Any, ...]
+"""What the socket module takes and gives: host and port, two more items for IPv6."""
+
+
+def socket_family(host: str) -> socket.AddressFamily:
+    """Return the address family of an IP literal."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def bind_udp(host: str, port: int) -> socket.socket:
+    """Return a non-blocking UDP socket, bound, with a large receive buffer.
+
+    Raises:
+        TransportError: the address is in use, not ours, or not an IP address.
+    """
+    sock = socket.socket(socket_family(host), socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if sock.family == socket.AF_INET6:
+            # `::` next to `0.0.0.0` on one port, and no IPv4 in IPv6 spelling in any flow.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise TransportError(f"UDP {HostPort(host, port)}: {words(error)}") from error
+    enlarge_receive_buffer(sock)
+    return sock
+
+
+def words(error: OSError) -> str:
+    """Return what went wrong, in words, without the number and the address that asyncio adds."""
+    if error.errno == errno.EADDRINUSE:
+        return "the port is in use"
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return str(error)
+
+
+def enlarge_receive_buffer(sock: socket.socket, size_bytes: int = RECEIVE_BUFFER_BYTES) -> int:
+    """Ask for a receive buffer, past the system's limit where we may, and return what was granted."""
+    options = [socket.SO_RCVBUF]
+    if _LINUX:
+        options.insert(0, getattr(socket, "SO_RCVBUFFORCE", 33))  # asm-generic/socket.h
+    for option in options:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, size_bytes)
+        except OSError:
+            continue
+        break
+    granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    if _LINUX:
+        granted //= 2  # the kernel doubles what was asked for, for its own bookkeeping (socket(7))
+    level = logging.DEBUG if granted >= size_bytes else logging.INFO
+    logger.log(level, "receive buffer: %d bytes granted of %d", granted, size_bytes)
+    return granted
+
+
+def local_address_towards(remote_host: str) -> str:
+    """Return the local address from which a remote one is reached; nothing is sent.
+
+    Raises:
+        TransportError: no route leads there.
+    """
+    with socket.socket(socket_family(remote_host), socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((remote_host, 9))
+        except OSError as error:
+            raise TransportError(f"no route to {remote_host}: {words(error)}") from error
+        return cast(str, probe.getsockname()[0])
+
+
+class UdpSocket(asyncio.DatagramProtocol):
+    """One UDP socket on the loop; also an asyncio datagram protocol, for loops without readers.
+
+    Args:
+        received: called as `received(data, address)` for each datagram; what it raises is counted
+            and reported, the next datagram is read all the same.
+        lost: called as `lost(remote, reason)` when the network says that a remote is not reached.
+        max_bytes: longer datagrams are dropped and counted.
+        counters: where drops are counted; own ones when absent.
+    """
+
+    def __init__(
+        self,
+        received: Callable[[bytes, Address], None],
+        lost: Callable[[HostPort, str], None],
+        *,
+        max_bytes: int = 65535,
+        counters: Counters | None = None,
+    ) -> None:
+        self.counters: Counters = Counter() if counters is None else counters
+        self.closed = False
+        self._received = received
+        self._lost = lost
+        self._max_bytes = max_bytes
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sock: socket.socket | None = None
+        self._transport: asyncio.DatagramTransport | None = None
+        self._reading = False
+
+    # Opening and closing
+
+    def open(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        """Take over a bound, non-blocking socket and read it.
+
+        Raises:
+            NotImplementedError: the loop has no `add_reader`; use `open_transport`.
+        """
+        loop.add_reader(sock.fileno(), self._readable)
+        self._loop, self._sock, self._reading = loop, sock, True
+        _report_icmp_errors(sock)
+
+    async def open_anyhow(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        """Take over a socket, through an asyncio transport where the loop has no readers."""
+        try:
+            self.open(sock, loop)
+        except NotImplementedError:
+            await loop.create_datagram_endpoint(lambda: self, sock=sock)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Adopt an asyncio datagram transport."""
+        self._transport = cast(asyncio.DatagramTransport, transport)
+        self._loop = asyncio.get_running_loop()
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.type == socket.SOCK_DGRAM:
+            enlarge_receive_buffer(sock)
+        if hasattr(transport, "max_size"):
+            # asyncio reads into 256 KiB for each datagram: 17–23 µs against 6–9.
+            transport.max_size = self._max_bytes + 1
+
+    def close(self) -> None:
+        """Stop reading and close the socket. Idempotent."""
+        self.closed = True
+        if self._sock is not None:
+            if self._reading and self._loop is not None and not self._loop.is_closed():
+                self._loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+            self._sock = None
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    @property
+    def address(self) -> HostPort | None:
+        """What the socket is bound to, None when it is closed."""
+        if self._sock is not None:
+            return HostPort(*self._sock.getsockname()[:2])
+        if self._transport is not None:
+            name = self._transport.get_extra_info("sockname")
+            return None if name is None else HostPort(*name[:2])
+        return None
+
+    # In
+
+    def _readable(self) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        receive, size = sock.recvfrom, self._max_bytes + 1
+        for attempt in range(READS_PER_WAKE_UP):
+            try:
+                data, address = receive(size)
+            except (BlockingIOError, InterruptedError):
+                if not attempt:  # woken for the error queue alone
+                    self._read_errors()
+                return
+            except OSError as error:
+                self.counters["receive_error"] += 1
+                if not self._read_errors():
+                    logger.debug("receive failed: %s", error)
+                continue
+            self.datagram_received(data, address)
+            if self._sock is None:  # closed by what was received
+                return
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        """Pass one datagram on."""
+        if len(data) > self._max_bytes:
+            self.counters["datagram_too_long"] += 1
+            return
+        try:
+            self._received(data, addr)
+        except Exception as error:  # noqa: BLE001 - the edge: one datagram must not cost the rest
+            self.counters["receiver_failed"] += 1
+            context = {"message": "a datagram could not be handled", "exception": error}
+            if self._loop is not None:
+                self._loop.call_exception_handler(context)
+            else:
+                logger.error("a datagram could not be handled", exc_info=error)
+
+    def error_received(self, exc: Exception) -> None:
+        """Count an error that asyncio reports; whom it is about is not known here."""
+        self.counters["receive_error"] += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that asyncio closed the transport."""
+        self._transport = None
+        self.closed = True
+
+    def _read_errors(self) -> int:
+        """Read the error queue; return how many entries it had."""
+        sock = self._sock
+        if not _LINUX or sock is None:
+            return 0
+        for count in range(READS_PER_WAKE_UP):
+            try:
+                _, ancillary, _, address = sock.recvmsg(64, 256, socket.MSG_ERRQUEUE)
+            except OSError:
+                return count
+            self.counters["icmp_error"] += 1
+            number = _unreachable(ancillary)
+            if number is not None and address:
+                self._lost(HostPort(*address[:2]), os.strerror(number).lower())
+            if self._sock is None:
+                return count + 1
+        return READS_PER_WAKE_UP
+
+    # Out
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Send one datagram at once. Never raises: what fails is counted, or reported as lost."""
+        if self._sock is None:
+            self._send_by_transport(data, address)
+            return
+        try:
+            self._sock.sendto(data, address)
+        except OSError as error:
+            self._send_failed(error, data, address)
+
+    def _send_by_transport(self, data: bytes, address: Address) -> None:
+        if self._transport is None or self._transport.is_closing():
+            self.counters["send_after_close"] += 1
+            return
+        try:
+            self._transport.sendto(data, address)
+        except (OSError, ValueError) as error:
+            # Transports that are connected refuse other addresses with ValueError.
+            self.counters["send_error"] += 1
+            logger.debug("send failed: %s", error)
+
+    def _send_failed(self, error: OSError, data: bytes, address: Address) -> None:
+        if self._read_errors() and self._sock is not None:
+            # The kernel reported an earlier datagram's ICMP error and sent nothing: once more.
+            try:
+                self._sock.sendto(data, address)
+            except OSError as again:
+                error = again
+            else:
+                return
+        name = errno.errorcode.get(error.errno or 0, "unknown")
+        self.counters[f"send_error_{name.lower()}"] += 1
+        if error.errno not in _TRANSIENT and not self.closed:
+            self._lost(HostPort(*address[:2]), words(error))
+
+
+def _report_icmp_errors(sock: socket.socket) -> None:
+    """Have the kernel queue ICMP errors with the address they are about (ip(7), IP_RECVERR)."""
+    if not _LINUX:
+        return
+    with contextlib.suppress(OSError):
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+
+
+def _unreachable(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    """Return the errno of an extended error that means "not reached", else None."""
+    for _, kind, data in ancillary:
+        if kind in (_IP_RECVERR, _IPV6_RECVERR) and len(data) >= _EXTENDED_ERROR.size:
+            number, origin, *_ = _EXTENDED_ERROR.unpack_from(data)
+            if origin != _ORIGIN_LOCAL and number not in _TRANSIENT:
+                return int(number)
+    return None
