@@ -2,4 +2,18 @@
 
 from voip._lazy import exports
 
-__getattr__, __dir__, __all__ = exports(__name__, {})
+_TYPES = (
+    "Attribute",
+    "Bandwidth",
+    "ConnectionData",
+    "Direction",
+    "MediaDescription",
+    "Origin",
+    "RTPPayloadFormat",
+    "Timing",
+)
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {"SessionDescription": "voip.sdp.messages", **dict.fromkeys(_TYPES, "voip.sdp.types")},
+)

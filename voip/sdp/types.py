@@ -1,0 +1,512 @@
+"""The fields of a session description (RFC 8866) as values.
+
+A media section that came off the wire keeps its `a=` lines as text until somebody asks for `fmt`
+or `attributes`: most messages are only routed, or refused by their m= line. What can go wrong is
+decided when the text is parsed; reading later never raises, an attribute that makes no sense
+simply stays an attribute.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from voip.errors import ParseError
+
+__all__ = [
+    "PAYLOAD_TYPES",
+    "Attribute",
+    "Bandwidth",
+    "ConnectionData",
+    "Direction",
+    "MediaDescription",
+    "Origin",
+    "RTPPayloadFormat",
+    "StaticFormat",
+    "Timing",
+    "parse_digits",
+]
+
+
+def parse_digits(text: str, maximum: int, digits: int = 10) -> int | None:
+    """Return a decimal number, or None: ASCII digits only, at most `digits` of them.
+
+    `int()` alone takes signs, underscores, blanks and the digits of every script.
+    """
+    if len(text) <= digits and text.isascii() and text.isdigit():
+        value = int(text)
+        if value <= maximum:
+            return value
+    return None
+
+
+def _words(line: str) -> list[str]:
+    words = line.split(" ")
+    return [word for word in words if word] if "" in words else words
+
+
+class Direction(enum.StrEnum):
+    """Which way media flows, seen by the side that wrote the attribute (RFC 8866 §6.7)."""
+
+    SENDRECV = "sendrecv"
+    SENDONLY = "sendonly"
+    RECVONLY = "recvonly"
+    INACTIVE = "inactive"
+
+    @classmethod
+    def of(cls, *, send: bool, receive: bool) -> Direction:
+        """Return the direction of a side that sends, receives, both, or neither."""
+        if send:
+            return cls.SENDRECV if receive else cls.SENDONLY
+        return cls.RECVONLY if receive else cls.INACTIVE
+
+    @property
+    def sends(self) -> bool:
+        """Whether the side that wrote it sends."""
+        return self in (Direction.SENDRECV, Direction.SENDONLY)
+
+    @property
+    def receives(self) -> bool:
+        """Whether the side that wrote it receives."""
+        return self in (Direction.SENDRECV, Direction.RECVONLY)
+
+
+@dataclass(slots=True)
+class Origin:
+    """Who made the description, and which version of it this is (o=, RFC 8866 §5.2)."""
+
+    username: str
+    sess_id: str
+    sess_version: str
+    nettype: str
+    addrtype: str
+    unicast_address: str
+
+    @classmethod
+    def parse(cls, value: str) -> Origin:
+        """Read the value of an o= line.
+
+        Raises:
+            ParseError: fewer than six words.
+        """
+        words = _words(value)
+        if len(words) < 6:
+            raise ParseError("o= needs six words", value)
+        # Some phones put a display name with blanks in front; the other five words are fixed.
+        return cls(" ".join(words[:-5]), *words[-5:])
+
+    def __str__(self) -> str:
+        return (
+            f"{self.username} {self.sess_id} {self.sess_version}"
+            f" {self.nettype} {self.addrtype} {self.unicast_address}"
+        )
+
+
+@dataclass(slots=True)
+class ConnectionData:
+    """Where media is received (c=, RFC 8866 §5.7)."""
+
+    nettype: str
+    addrtype: str
+    connection_address: str
+
+    @classmethod
+    def parse(cls, value: str) -> ConnectionData:
+        """Read the value of a c= line.
+
+        Raises:
+            ParseError: not three words.
+        """
+        words = _words(value)
+        if len(words) != 3:
+            raise ParseError("c= needs three words", value)
+        return cls(*words)
+
+    @classmethod
+    def to(cls, address: str) -> ConnectionData:
+        """Return the connection data for an IPv4 or unbracketed IPv6 literal."""
+        return cls("IN", "IP6" if ":" in address else "IP4", address)
+
+    @property
+    def host(self) -> str:
+        """The address without the time to live and the count of a multicast address."""
+        return self.connection_address.partition("/")[0]
+
+    def __str__(self) -> str:
+        return f"{self.nettype} {self.addrtype} {self.connection_address}"
+
+
+@dataclass(slots=True)
+class Bandwidth:
+    """A proposed bandwidth (b=, RFC 8866 §5.8), in kilobits per second for CT and AS."""
+
+    bwtype: str
+    bandwidth: int
+
+    def __str__(self) -> str:
+        return f"{self.bwtype}:{self.bandwidth}"
+
+
+@dataclass(slots=True)
+class Timing:
+    """When the session is active (t=, RFC 8866 §5.9), with the r= lines that follow it."""
+
+    start_time: int = 0
+    stop_time: int = 0
+    repeats: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, value: str) -> Timing:
+        """Read the value of a t= line.
+
+        Raises:
+            ParseError: not two numbers.
+        """
+        if value == "0 0":
+            return cls()
+        numbers = [parse_digits(word, 10**19, digits=19) for word in _words(value)]
+        if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
+            raise ParseError("t= needs two numbers", value)
+        return cls(numbers[0], numbers[1])
+
+    def __str__(self) -> str:
+        return f"{self.start_time} {self.stop_time}"
+
+
+@dataclass(slots=True)
+class Attribute:
+    """One a= line (RFC 8866 §5.13); `value` is None for a property such as `sendrecv`."""
+
+    name: str
+    value: str | None = None
+
+    @classmethod
+    def parse(cls, value: str) -> Attribute:
+        """Read the value of an a= line."""
+        name, colon, rest = value.partition(":")
+        return cls(name, rest if colon else None)
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name}:{self.value}"
+
+
+class StaticFormat(NamedTuple):
+    """What RFC 3551 §6 assigns to a payload type for good."""
+
+    encoding_name: str
+    sample_rate: int
+    channels: int = 1
+
+
+#: RFC 3551 tables 4 and 5.
+PAYLOAD_TYPES: dict[int, StaticFormat] = {
+    0: StaticFormat("PCMU", 8000),
+    3: StaticFormat("GSM", 8000),
+    4: StaticFormat("G723", 8000),
+    5: StaticFormat("DVI4", 8000),
+    6: StaticFormat("DVI4", 16000),
+    7: StaticFormat("LPC", 8000),
+    8: StaticFormat("PCMA", 8000),
+    # RFC 3551 §4.5.2: an error of the past that must stay; G.722 samples at 16000.
+    9: StaticFormat("G722", 8000),
+    10: StaticFormat("L16", 44100, 2),
+    11: StaticFormat("L16", 44100),
+    12: StaticFormat("QCELP", 8000),
+    13: StaticFormat("CN", 8000),
+    14: StaticFormat("MPA", 90000),
+    15: StaticFormat("G728", 8000),
+    16: StaticFormat("DVI4", 11025),
+    17: StaticFormat("DVI4", 22050),
+    18: StaticFormat("G729", 8000),
+    25: StaticFormat("CelB", 90000),
+    26: StaticFormat("JPEG", 90000),
+    28: StaticFormat("nv", 90000),
+    31: StaticFormat("H261", 90000),
+    32: StaticFormat("MPV", 90000),
+    33: StaticFormat("MP2T", 90000),
+    34: StaticFormat("H263", 90000),
+}
+
+_NUMBERS = {str(number): number for number in range(128)}
+
+
+@dataclass(slots=True)
+class RTPPayloadFormat:
+    """One format of an m= line with its rtpmap and fmtp.
+
+    Attributes:
+        payload_type: 0 to 127; from 96 on the number means nothing without an rtpmap.
+        encoding_name: as the rtpmap spells it, compared without regard to case; None when unknown.
+        sample_rate: the RTP clock rate of the rtpmap, in Hz; None when unknown.
+        channels: the channel count of the rtpmap.
+        fmtp: the format's parameters as text, or None.
+    """
+
+    payload_type: int
+    encoding_name: str | None = None
+    sample_rate: int | None = None
+    channels: int = 1
+    fmtp: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoding_name is None:
+            static = PAYLOAD_TYPES.get(self.payload_type)
+            if static is not None:
+                self.encoding_name = static.encoding_name
+                self.sample_rate = self.sample_rate or static.sample_rate
+                self.channels = static.channels if self.channels == 1 else self.channels
+        elif self.sample_rate is None:
+            static = PAYLOAD_TYPES.get(self.payload_type)
+            if static is not None and static.encoding_name.lower() == self.encoding_name.lower():
+                self.sample_rate = static.sample_rate
+
+    @classmethod
+    def from_pt(cls, payload_type: int) -> RTPPayloadFormat:
+        """Return the format that a payload type has without an rtpmap."""
+        return cls(payload_type)
+
+    @classmethod
+    def parse(cls, value: str) -> RTPPayloadFormat:
+        """Read the value of an rtpmap attribute, `96 opus/48000/2`.
+
+        Raises:
+            ParseError: not a payload type, a name and a clock rate.
+        """
+        number, _, mapping = value.partition(" ")
+        found = cls(-1)
+        if number not in _NUMBERS or not found._map(mapping):
+            raise ParseError("malformed rtpmap", value)
+        found.payload_type = _NUMBERS[number]
+        return found
+
+    def _map(self, mapping: str) -> bool:
+        """Take `name/rate[/channels]`; False, and nothing changed, when it is none."""
+        name, _, rest = mapping.strip(" \t").partition("/")
+        rate, slash, count = rest.partition("/")
+        rate_hz = parse_digits(rate, 0xFFFFFFFF)
+        channels = parse_digits(count, 255) if slash else 1
+        if not name or " " in name or not rate_hz or not channels:
+            return False
+        self.encoding_name, self.sample_rate, self.channels = name, rate_hz, channels
+        return True
+
+    @property
+    def rtpmap(self) -> str | None:
+        """`name/rate[/channels]`, or None when the name or the rate is unknown."""
+        if self.encoding_name is None or self.sample_rate is None:
+            return None
+        base = f"{self.encoding_name}/{self.sample_rate}"
+        return base if self.channels == 1 else f"{base}/{self.channels}"
+
+    def is_named(self, encoding_name: str) -> bool:
+        """Compare the encoding name, without regard to case (RFC 4855 §3)."""
+        return (
+            self.encoding_name is not None and self.encoding_name.lower() == encoding_name.lower()
+        )
+
+    def matches(self, other: RTPPayloadFormat) -> bool:
+        """Tell whether two formats mean the same encoding, whatever their numbers."""
+        if self.encoding_name is None or other.encoding_name is None:
+            return False
+        return (
+            self.is_named(other.encoding_name)
+            and self.sample_rate == other.sample_rate
+            and self.channels == other.channels
+        )
+
+    def __str__(self) -> str:
+        return f"{self.payload_type} {self.rtpmap}"
+
+
+@dataclass(slots=True)
+class MediaDescription:
+    """One m= section (RFC 8866 §5.14).
+
+    Attributes:
+        media: "audio", "video", "image" …
+        port: 0 refuses the stream (RFC 3264 §6).
+        proto: "RTP/AVP", "RTP/SAVP" …
+        fmt: the formats in order of preference, rtpmap and fmtp included; empty unless RTP.
+        attributes: the other a= lines, in order.
+        connection: the section's own c=, or None.
+        title: i=, or None.
+        bandwidths: the b= lines.
+        port_count: the number of ports (`49170/2`).
+        key: k=, or None; obsolete, kept as it is.
+        tokens: the formats of a transport that is not RTP.
+    """
+
+    media: str
+    port: int
+    proto: str
+    fmt: list[RTPPayloadFormat] = field(default_factory=list)
+    attributes: list[Attribute] = field(default_factory=list)
+    connection: ConnectionData | None = None
+    title: str | None = None
+    bandwidths: list[Bandwidth] = field(default_factory=list)
+    port_count: int = 1
+    key: str | None = None
+    tokens: tuple[str, ...] = ()
+    _raw: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, lines: str | Iterable[str]) -> MediaDescription:
+        """Read one section, its m= line first.
+
+        Args:
+            lines: the section as text, or its lines without their ends.
+
+        Raises:
+            ParseError: the m= line or the form of another line is wrong.
+        """
+        rows = lines.replace("\r\n", "\n").split("\n") if isinstance(lines, str) else list(lines)
+        if not rows[0].startswith("m="):
+            raise ParseError("a media section starts with m=", rows[0])
+        return cls._parse(rows[0][2:], [row for row in rows[1:] if row])
+
+    @classmethod
+    def _parse(cls, first: str, rows: list[str]) -> MediaDescription:
+        words = _words(first)
+        if len(words) < 3:
+            raise ParseError("m= needs media, port and transport", first)
+        media = cls.__new__(cls)
+        media.media, port, media.proto, *formats = words
+        media.port_count = 1
+        if "/" in port:
+            port, _, count = port.partition("/")
+            media.port_count = parse_digits(count, 65535) or 0
+        number = parse_digits(port, 65535)
+        if number is None or not media.port_count or len(formats) > 64:
+            raise ParseError("malformed m=", first)
+        media.port = number
+        media.tokens = tuple(formats)
+        if "RTP/" in media.proto and not _NUMBERS.keys() >= set(formats):
+            raise ParseError("an RTP format is a payload type", first)
+        media.connection = media.title = media.key = None
+        media.bandwidths = []
+        media._raw = raw = []
+        for row in rows:
+            if row.startswith("a="):
+                raw.append(row)
+            else:
+                media._take(row)
+        return media
+
+    def _take(self, row: str) -> None:
+        """Take a line of the section that is no attribute."""
+        letter, value = row[:2], row[2:]
+        if letter == "c=":
+            # Several c= lines are the addresses of one multicast session (§5.7): the first serves.
+            self.connection = self.connection or ConnectionData.parse(value)
+        elif letter == "b=":
+            add_bandwidth(self.bandwidths, value)
+        elif letter == "i=":
+            self.title = value
+        elif letter == "k=":
+            self.key = value
+        else:
+            # RFC 8866 §5: a type letter that is not understood spoils the whole description.
+            raise ParseError("unknown or misplaced line", row)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Read the a= lines when `fmt` or `attributes` is first wanted."""
+            if name not in ("fmt", "attributes"):
+                raise AttributeError(name)
+            self._settle()
+            return getattr(self, name)
+
+    def _settle(self) -> None:
+        formats: dict[str, RTPPayloadFormat] = {}
+        if "RTP/" in self.proto:
+            formats = {token: RTPPayloadFormat(_NUMBERS[token]) for token in self.tokens}
+            self.tokens = ()
+        mapped: set[str] = set()
+        self.attributes = attributes = []
+        for row in self._raw:
+            name, colon, value = row[2:].partition(":")
+            if name in ("rtpmap", "fmtp"):
+                number, _, rest = value.partition(" ")
+                known = formats.get(number)
+                if known is not None:  # the first of two lines counts, the second stays visible
+                    if name == "fmtp" and known.fmtp is None:
+                        known.fmtp = rest
+                        continue
+                    if name == "rtpmap" and number not in mapped and known._map(rest):
+                        mapped.add(number)
+                        continue
+            attributes.append(Attribute(name, value if colon else None))
+        self.fmt = list(formats.values())
+        self._raw = []
+
+    @property
+    def direction(self) -> Direction | None:
+        """The section's own direction attribute, or None; the last one counts."""
+        return direction_of(self.attributes)
+
+    def attribute(self, name: str) -> Attribute | None:
+        """Return the first attribute of that name, or None."""
+        for attribute in self.attributes:
+            if attribute.name == name:
+                return attribute
+        return None
+
+    def value(self, name: str) -> str | None:
+        """Return the value of the first attribute of that name, or None."""
+        attribute = self.attribute(name)
+        return None if attribute is None else attribute.value
+
+    def get_format(self, payload_type: int) -> RTPPayloadFormat | None:
+        """Return the format with that payload type, or None."""
+        for fmt in self.fmt:
+            if fmt.payload_type == payload_type:
+                return fmt
+        return None
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the section in the order of RFC 8866 §5, without their ends."""
+        ports = f"{self.port}/{self.port_count}" if self.port_count > 1 else f"{self.port}"
+        fmt = self.fmt
+        formats = [str(one.payload_type) for one in fmt] or self.tokens
+        yield " ".join((f"m={self.media}", ports, self.proto, *formats))
+        if self.title is not None:
+            yield f"i={self.title}"
+        if self.connection is not None:
+            yield f"c={self.connection}"
+        for bandwidth in self.bandwidths:
+            yield f"b={bandwidth}"
+        if self.key is not None:
+            yield f"k={self.key}"
+        for one in fmt:
+            if (rtpmap := one.rtpmap) is not None:
+                yield f"a=rtpmap:{one.payload_type} {rtpmap}"
+            if one.fmtp is not None:
+                yield f"a=fmtp:{one.payload_type} {one.fmtp}"
+        for attribute in self.attributes:
+            yield f"a={attribute}"
+
+    def __str__(self) -> str:
+        return "".join(f"{line}\r\n" for line in self.lines())
+
+
+def direction_of(attributes: list[Attribute]) -> Direction | None:
+    """Return the direction among some attributes, or None; the last one counts."""
+    found = None
+    for attribute in attributes:
+        if attribute.name in _DIRECTIONS and attribute.value is None:
+            found = _DIRECTIONS[attribute.name]
+    return found
+
+
+_DIRECTIONS = {direction.value: direction for direction in Direction}
+
+
+def add_bandwidth(bandwidths: list[Bandwidth], value: str) -> None:
+    """Take the value of a b= line; one that makes no sense proposes nothing and is left out."""
+    name, _, number = value.partition(":")
+    kilobits = parse_digits(number, 0xFFFFFFFF)
+    if name and kilobits is not None:
+        bandwidths.append(Bandwidth(name, kilobits))
