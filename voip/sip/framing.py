@@ -290,8 +290,6 @@ class StreamFramer:
         pairs = head.count(b"\r\n")
         if head.count(b"\r") != pairs or head.count(b"\n") != pairs:
             return self._break(400, "bad_line_end", self._body_at)
-        if b"\0" in head:
-            return self._break(400, "nul_in_headers", self._body_at)
         # Folds are joined first, so that a length on a folded line counts (RFC 3261 §7.3.1).
         lengths = _CONTENT_LENGTH.findall(_FOLD.sub(b" ", head))
         if not lengths:
@@ -319,8 +317,8 @@ class StreamFramer:
 def _sound_head(section: bytes) -> bytes:
     """Return the lines that may be parsed, each ended by CRLF, and the blank line.
 
-    A line without an end (the cut of an oversized section), one with NUL, and Content-Length are
-    left out, a folded line with its continuations.
+    A line without an end (the cut of an oversized section) and Content-Length are left out, a folded
+    line with its continuations.
     """
     lines = _ANY_LINE_END.split(section)[:-1]
     sound: list[bytes] = []
@@ -330,7 +328,6 @@ def _sound_head(section: bytes) -> bytes:
             break
         if line[:1] not in (b" ", b"\t"):
             skipping = _CONTENT_LENGTH.match(b"\r\n" + line) is not None
-        skipping = skipping or b"\0" in line
         if not skipping:
             sound.append(line)
     return b"\r\n".join(sound) + b"\r\n\r\n"
