@@ -11,9 +11,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from voip.errors import ParseError
+from voip.sdp.formats import NUMBERS, PAYLOAD_TYPES, RTPPayloadFormat, StaticFormat, parse_digits
 
 __all__ = [
     "PAYLOAD_TYPES",
@@ -28,18 +29,6 @@ __all__ = [
     "Timing",
     "parse_digits",
 ]
-
-
-def parse_digits(text: str, maximum: int, digits: int = 10) -> int | None:
-    """Return a decimal number, or None: ASCII digits only, at most `digits` of them.
-
-    `int()` alone takes signs, underscores, blanks and the digits of every script.
-    """
-    if len(text) <= digits and text.isascii() and text.isdigit():
-        value = int(text)
-        if value <= maximum:
-            return value
-    return None
 
 
 def _words(line: str) -> list[str]:
@@ -192,134 +181,6 @@ class Attribute:
         return self.name if self.value is None else f"{self.name}:{self.value}"
 
 
-class StaticFormat(NamedTuple):
-    """What RFC 3551 §6 assigns to a payload type for good."""
-
-    encoding_name: str
-    sample_rate: int
-    channels: int = 1
-
-
-#: RFC 3551 tables 4 and 5.
-PAYLOAD_TYPES: dict[int, StaticFormat] = {
-    0: StaticFormat("PCMU", 8000),
-    3: StaticFormat("GSM", 8000),
-    4: StaticFormat("G723", 8000),
-    5: StaticFormat("DVI4", 8000),
-    6: StaticFormat("DVI4", 16000),
-    7: StaticFormat("LPC", 8000),
-    8: StaticFormat("PCMA", 8000),
-    # RFC 3551 §4.5.2: an error of the past that must stay; G.722 samples at 16000.
-    9: StaticFormat("G722", 8000),
-    10: StaticFormat("L16", 44100, 2),
-    11: StaticFormat("L16", 44100),
-    12: StaticFormat("QCELP", 8000),
-    13: StaticFormat("CN", 8000),
-    14: StaticFormat("MPA", 90000),
-    15: StaticFormat("G728", 8000),
-    16: StaticFormat("DVI4", 11025),
-    17: StaticFormat("DVI4", 22050),
-    18: StaticFormat("G729", 8000),
-    25: StaticFormat("CelB", 90000),
-    26: StaticFormat("JPEG", 90000),
-    28: StaticFormat("nv", 90000),
-    31: StaticFormat("H261", 90000),
-    32: StaticFormat("MPV", 90000),
-    33: StaticFormat("MP2T", 90000),
-    34: StaticFormat("H263", 90000),
-}
-
-_NUMBERS = {str(number): number for number in range(128)}
-
-
-@dataclass(slots=True)
-class RTPPayloadFormat:
-    """One format of an m= line with its rtpmap and fmtp.
-
-    Attributes:
-        payload_type: 0 to 127; from 96 on the number means nothing without an rtpmap.
-        encoding_name: as the rtpmap spells it, compared without regard to case; None when unknown.
-        sample_rate: the RTP clock rate of the rtpmap, in Hz; None when unknown.
-        channels: the channel count of the rtpmap.
-        fmtp: the format's parameters as text, or None.
-    """
-
-    payload_type: int
-    encoding_name: str | None = None
-    sample_rate: int | None = None
-    channels: int = 1
-    fmtp: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.encoding_name is None:
-            static = PAYLOAD_TYPES.get(self.payload_type)
-            if static is not None:
-                self.encoding_name = static.encoding_name
-                self.sample_rate = self.sample_rate or static.sample_rate
-                self.channels = static.channels if self.channels == 1 else self.channels
-        elif self.sample_rate is None:
-            static = PAYLOAD_TYPES.get(self.payload_type)
-            if static is not None and static.encoding_name.lower() == self.encoding_name.lower():
-                self.sample_rate = static.sample_rate
-
-    @classmethod
-    def from_pt(cls, payload_type: int) -> RTPPayloadFormat:
-        """Return the format that a payload type has without an rtpmap."""
-        return cls(payload_type)
-
-    @classmethod
-    def parse(cls, value: str) -> RTPPayloadFormat:
-        """Read the value of an rtpmap attribute, `96 opus/48000/2`.
-
-        Raises:
-            ParseError: not a payload type, a name and a clock rate.
-        """
-        number, _, mapping = value.partition(" ")
-        found = cls(-1)
-        if number not in _NUMBERS or not found._map(mapping):
-            raise ParseError("malformed rtpmap", value)
-        found.payload_type = _NUMBERS[number]
-        return found
-
-    def _map(self, mapping: str) -> bool:
-        """Take `name/rate[/channels]`; False, and nothing changed, when it is none."""
-        name, _, rest = mapping.strip(" \t").partition("/")
-        rate, slash, count = rest.partition("/")
-        rate_hz = parse_digits(rate, 0xFFFFFFFF)
-        channels = parse_digits(count, 255) if slash else 1
-        if not name or " " in name or not rate_hz or not channels:
-            return False
-        self.encoding_name, self.sample_rate, self.channels = name, rate_hz, channels
-        return True
-
-    @property
-    def rtpmap(self) -> str | None:
-        """`name/rate[/channels]`, or None when the name or the rate is unknown."""
-        if self.encoding_name is None or self.sample_rate is None:
-            return None
-        base = f"{self.encoding_name}/{self.sample_rate}"
-        return base if self.channels == 1 else f"{base}/{self.channels}"
-
-    def is_named(self, encoding_name: str) -> bool:
-        """Compare the encoding name, without regard to case (RFC 4855 §3)."""
-        return (
-            self.encoding_name is not None and self.encoding_name.lower() == encoding_name.lower()
-        )
-
-    def matches(self, other: RTPPayloadFormat) -> bool:
-        """Tell whether two formats mean the same encoding, whatever their numbers."""
-        if self.encoding_name is None or other.encoding_name is None:
-            return False
-        return (
-            self.is_named(other.encoding_name)
-            and self.sample_rate == other.sample_rate
-            and self.channels == other.channels
-        )
-
-    def __str__(self) -> str:
-        return f"{self.payload_type} {self.rtpmap}"
-
-
 @dataclass(slots=True)
 class MediaDescription:
     """One m= section (RFC 8866 §5.14).
@@ -382,7 +243,7 @@ class MediaDescription:
             raise ParseError("malformed m=", first)
         media.port = number
         media.tokens = tuple(formats)
-        if "RTP/" in media.proto and not _NUMBERS.keys() >= set(formats):
+        if "RTP/" in media.proto and not NUMBERS.keys() >= set(formats):
             raise ParseError("an RTP format is a payload type", first)
         media.connection = media.title = media.key = None
         media.bandwidths = []
@@ -422,7 +283,7 @@ class MediaDescription:
     def _settle(self) -> None:
         formats: dict[str, RTPPayloadFormat] = {}
         if "RTP/" in self.proto:
-            formats = {token: RTPPayloadFormat(_NUMBERS[token]) for token in self.tokens}
+            formats = {token: RTPPayloadFormat(NUMBERS[token]) for token in self.tokens}
             self.tokens = ()
         mapped: set[str] = set()
         self.attributes = attributes = []
@@ -435,7 +296,7 @@ class MediaDescription:
                     if name == "fmtp" and known.fmtp is None:
                         known.fmtp = rest
                         continue
-                    if name == "rtpmap" and number not in mapped and known._map(rest):
+                    if name == "rtpmap" and number not in mapped and known.map(rest):
                         mapped.add(number)
                         continue
             attributes.append(Attribute(name, value if colon else None))
