@@ -317,8 +317,8 @@ class StreamFramer:
 def _sound_head(section: bytes) -> bytes:
     """Return the lines that may be parsed, each ended by CRLF, and the blank line.
 
-    A line without an end (the cut of an oversized section) and Content-Length are left out, a folded
-    line with its continuations.
+    A line without an end (the cut of an oversized section) and Content-Length are left out, a
+    folded line with its continuations.
     """
     lines = _ANY_LINE_END.split(section)[:-1]
     sound: list[bytes] = []
