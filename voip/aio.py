@@ -105,7 +105,9 @@ def replay(machine_factory: Callable[[Entropy], Machine], recording: Recording) 
 
     def entropy(count: int) -> bytes:
         if not draws or len(draws[0]) != count:
-            raise LocalProtocolError(f"the replay diverged: {count} bytes of entropy were not drawn")
+            raise LocalProtocolError(
+                f"the replay diverged: {count} bytes of entropy were not drawn"
+            )
         return draws.popleft()
 
     machine = machine_factory(entropy)
