@@ -1,11 +1,11 @@
-"""The Driver: one generic shell that gives any machine a loop, one timer and an owner for its tasks.
+"""The Driver: one generic shell that gives any machine a loop, a timer and an owner for its tasks.
 
 Datagram or bytes → receive → drain; timer → advance → drain; one timer, re-armed from `deadline()`.
-The door of `voip.machine` (drain before the next receive, advance or command) is kept here and nowhere
-else: an input that arrives while the Driver drains waits its turn in a queue.
+The door of `voip.machine` (drain before the next receive, advance or command) is kept here and
+nowhere else: an input that arrives while the Driver drains waits its turn in a queue.
 
-A machine knows no clock and draws its entropy from outside, so a run is its inputs. A `Recorder` keeps
-them, and `replay` gives them to a fresh machine, bit for bit.
+A machine knows no clock and draws its entropy from outside, so a run is its inputs. A `Recorder`
+keeps them, and `replay` gives them to a fresh machine, bit for bit.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ class Driver(Generic[MachineT]):
     """Binds one machine to the loop; owns its tasks and its timer.
 
     Subclass points: `transmit(output)` for everything that `outgoing()` gives, `handle(event)` for
-    everything that `events()` gives. What they raise is counted and reported to the loop's exception
-    handler; the machine goes on.
+    everything that `events()` gives. What they raise is counted and reported to the loop's
+    exception handler; the machine goes on.
 
     Args:
         machine: any object with the five verbs.
@@ -285,7 +285,7 @@ class Driver(Generic[MachineT]):
     # Tasks
 
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Start a task that the Driver owns: it is cancelled on close and its failure is reported."""
+        """Start a task that the Driver owns: cancelled on close, its failure reported."""
         task = self.loop.create_task(coro, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)

@@ -1,9 +1,9 @@
-"""UDP sockets as SIP and RTP both need them: drained by a reader callback, with errors that have names.
+"""UDP sockets as SIP and RTP need them: drained by a reader callback, with errors that have names.
 
 One wake-up of the loop reads until nothing is left, up to a bound, so that a flood on one socket
 leaves the others their turn. asyncio's datagram protocol costs four times as much per packet and is
-used only where `add_reader` is missing (the Proactor loop). An ICMP error names the remote address that
-it is about (Linux, IP_RECVERR), so that it ends exactly that path.
+used only where `add_reader` is missing (the Proactor loop). An ICMP error names the remote address
+that it is about (Linux, IP_RECVERR), so that it ends exactly that path.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def words(error: OSError) -> str:
 
 
 def enlarge_receive_buffer(sock: socket.socket, size_bytes: int = RECEIVE_BUFFER_BYTES) -> int:
-    """Ask for a receive buffer, past the system's limit where we may, and return what was granted."""
+    """Ask for a receive buffer, past the system's limit where we may; return what was granted."""
     options = [socket.SO_RCVBUF]
     if _LINUX:
         options.insert(0, getattr(socket, "SO_RCVBUFFORCE", 33))  # asm-generic/socket.h
@@ -231,7 +231,7 @@ class UdpSocket(asyncio.DatagramProtocol):
             return
         try:
             self._received(data, addr)
-        except Exception as error:  # noqa: BLE001 - the edge: one datagram must not cost the rest
+        except Exception as error:  # the edge: one datagram must not cost the rest
             self.counters["receiver_failed"] += 1
             context = {"message": "a datagram could not be handled", "exception": error}
             if self._loop is not None:

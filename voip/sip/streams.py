@@ -207,7 +207,7 @@ class StreamConnection(asyncio.Protocol):
             self.close("the peer closed the connection")
 
     def eof_received(self) -> None:
-        """Pass on the end of the peer's stream; what is queued still leaves, then asyncio closes."""
+        """Pass on the end of the peer's stream; asyncio closes once what is queued has left."""
         self._reason = self._reason or "the peer closed the connection"
         if self.flow is not None and not self._ended:
             self.owner.connection_received(self, b"")

@@ -94,7 +94,7 @@ class SipTransports:
         feed: takes the inputs for the machine (`Driver.feed`).
         loop: the event loop; the running one when absent.
         limits: what connections may cost.
-        tls: the context for connections that we open; one with the system's authorities when absent.
+        tls: the context for connections that we open; by default the system's authorities.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class SipTransports:
         return local
 
     def adopt(self, transport: asyncio.BaseTransport) -> UdpListener | StreamConnection:
-        """Take over an asyncio transport; pass the callbacks of its protocol to what is returned."""
+        """Take over an asyncio transport; what is returned takes its protocol's callbacks."""
         adopted: UdpListener | StreamConnection
         # Every datagram transport has `sendto`, made by asyncio or by somebody else.
         if hasattr(transport, "sendto"):
@@ -210,7 +210,7 @@ class SipTransports:
         return listener
 
     def open_flow(self, token: Hashable, target: Target) -> None:
-        """Answer a wish for a flow by `FlowOpened` or `FlowLost`, now or when a connection stands."""
+        """Answer a wish for a flow by `FlowOpened` or `FlowLost`, now or later."""
         if self.closed:
             self._feed(FlowLost(None, "closed", token))
         elif target.transport == "UDP":
