@@ -1,7 +1,7 @@
 """Arithmetic on audio: resampling, level, and the way between float32 and 16-bit integers.
 
-Resampling is our own polyphase FIR: a windowed sinc, laid out as one matrix so that a 20 ms block is
-one product (measured: 2–3 µs for 8 ↔ 16 kHz, where `np.interp` takes 3–9 and a library call 3–19).
+Resampling is our own polyphase FIR: a windowed sinc, laid out as one matrix so that a 20 ms block
+is one product (measured: 2 µs for 8 ↔ 16 kHz, where `np.interp` takes 3–9 and a library 3–19).
 Its pass band reaches 0.45 of the lower rate (3.6 kHz at 8 kHz) and its images lie 75 dB down.
 """
 
@@ -172,7 +172,7 @@ class Resampler:
         self._buffer = self._rows = self._scratch = self._matrix = self._pending
 
     def process(self, audio: FloatArray) -> FloatArray:
-        """Return what leaves for `audio` (float32[samples]); the same object when the rates agree."""
+        """Return what leaves for `audio` (float32[samples]); the same object for equal rates."""
         if self.source_hz == self.destination_hz:
             return audio
         size = audio.size
@@ -187,7 +187,7 @@ class Resampler:
         return out
 
     def _plan(self, size: int) -> bool:
-        """Lay out the buffers for blocks of `size`; False when `size` is no whole number of periods."""
+        """Lay out the buffers for blocks of `size`; False when that is not whole periods."""
         kernel = self._kernel
         if self._entered or not size or size % kernel.down:
             return False
@@ -203,7 +203,7 @@ class Resampler:
         return True
 
     def _earlier(self) -> FloatArray:
-        """Return the last `history` samples before the period under way, and what it holds so far."""
+        """Return the `history` before the period under way, and what the period holds so far."""
         if self._block < 0:
             return self._pending
         return self._buffer[: self._kernel.history]
