@@ -57,7 +57,8 @@ class Leaks:
             "sockets": _open_sockets(),
         }
         if self._loop is not None:
-            found["tasks"] = asyncio.all_tasks(self._loop)
+            # whoever asks is a task too, and under pytest another one at each end
+            found["tasks"] = asyncio.all_tasks(self._loop) - {_current_task()}
             scheduled = getattr(self._loop, "_scheduled", ())
             found["timers"] = {h for h in scheduled if not h.cancelled()}
             ether = getattr(self._loop, "ether", None)
@@ -83,6 +84,13 @@ class Leaks:
             for context in self.errors
         ]
         return lines
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def _outlives(thread: threading.Thread) -> bool:
