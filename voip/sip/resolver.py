@@ -2,7 +2,7 @@
 
 Names are looked up in threads of their own, few and counted, so that a slow name server delays
 nobody but those who asked (RELIABILITY §1 and 3.3 row 13). NAPTR and SRV (RFC 3263 §4.1, §4.2) are
-not asked; without them §4 says: the port of the URI or the default one, on UDP for `sip:` and on TLS
+not asked; without them §4 says: the port of the URI or the default one, UDP for `sip:` and TLS
 for `sips:`.
 """
 
