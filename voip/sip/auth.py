@@ -7,6 +7,7 @@ decide.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import re
@@ -73,6 +74,7 @@ class Secret:
         raise TypeError("a secret is not written out")
 
 
+@functools.cache
 def supported_algorithms() -> frozenset[DigestAlgorithm]:
     """Return the algorithms that this Python can compute (SHA-512/256 needs its OpenSSL)."""
     return frozenset(
