@@ -213,7 +213,7 @@ class Account:
         return max(fit, key=_preference)
 
     def _check_rejected(self, request: Request, answers: str, challenge: Challenge) -> None:
-        """Refuse to repeat what was just refused (RFC 3261 §22.1: MUST NOT); stale is no refusal."""
+        """Refuse to repeat what was just refused (RFC 3261 §22.1); stale is no refusal."""
         if challenge.stale:
             return
         for value in request.headers.raws(answers):
