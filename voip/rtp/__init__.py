@@ -6,8 +6,14 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "HeaderExtension": "voip.rtp.packet",
+        "RTCPSession": "voip.rtp.reports",
         "RTPPacket": "voip.rtp.packet",
         "RTPPayloadType": "voip.rtp.packet",
+        "ReceiveStreams": "voip.rtp.stream",
+        "RemoteSource": "voip.rtp.source",
+        "SourceRules": "voip.rtp.source",
+        "TelephoneEvent": "voip.rtp.telephone_event",
+        "Verdict": "voip.rtp.source",
         "classify": "voip.rtp.packet",
     },
 )
