@@ -52,6 +52,7 @@ class Decoder:
         self._concealer = Concealer(self.rate_hz)
         self._resampler = Resampler(self.rate_hz, output_rate_hz)
         self._frame = self.rate_hz * codec.ptime_ms // 1000
+        self._shortest = self.rate_hz // 200
         self._most_bytes = int(codec.payload_rate(self.rate_hz) * MAX_PACKET_SECONDS)
 
     def decode(self, payload: bytes) -> FloatArray:
@@ -63,13 +64,13 @@ class Decoder:
         if not payload:
             return np.zeros(0, np.float32)
         try:
-            if len(payload) > self._most_bytes:
-                raise ParseError("more audio than a packet may hold", payload)
-            samples = self._expand(payload)
+            samples = self.expand(payload)
         except ParseError:
             self.failures += 1
             return self.conceal()
-        self._frame = samples.size
+        # A scrap of a packet must not shorten what stands in for the packets lost after it.
+        if samples.size >= self._shortest:
+            self._frame = samples.size
         return self._resampler.process(self._concealer.accept(samples))
 
     def conceal(self) -> FloatArray:

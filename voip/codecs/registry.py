@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from voip.codecs.base import RTPCodec
+from voip.codecs.g722 import G722
 from voip.codecs.l16 import L16
+from voip.codecs.opus import Opus
 from voip.codecs.pcma import PCMA
 from voip.codecs.pcmu import PCMU
 from voip.errors import UnsupportedCodecError
@@ -19,8 +21,10 @@ def available(*, with_av: bool) -> dict[str, type[RTPCodec]]:
     Args:
         with_av: whether the codecs that need the `av` package count.
     """
-    numpy_only: tuple[type[RTPCodec], ...] = (PCMA, PCMU, L16)
-    return {codec.encoding_name: codec for codec in numpy_only}
+    codecs: tuple[type[RTPCodec], ...] = (PCMA, PCMU, L16)
+    if with_av:
+        codecs = (Opus, G722, *codecs)
+    return {codec.encoding_name: codec for codec in codecs}
 
 
 #: The codecs that can be used here; more may be added. `av` is looked for, but not yet loaded.

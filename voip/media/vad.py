@@ -30,8 +30,8 @@ class EnergyDetector:
     """Tell speech from silence, frame by frame.
 
     The threshold in use starts at `speech_threshold` and never goes below it, so that the first
-    loud frame is speech. It rises by at most 3 dB a second, and only after three seconds in which the
-    level did not move by more than 8 dB, up to 6 dB above the loudest of these frames.
+    loud frame is speech. It rises by at most 3 dB a second, and only after three seconds in which
+    the level did not move by more than 8 dB, up to 6 dB above the loudest of these frames.
 
     Args:
         speech_threshold: level (root mean square, 1.0 is full scale) above which a frame is speech.
