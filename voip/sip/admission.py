@@ -1,8 +1,8 @@
 """What an unknown source may cost before its message is parsed.
 
 Cheap questions in order: could this be SIP at all, is the source trusted, does its budget have
-room? Budgets are token buckets: one per address (IPv4 /32, IPv6 /64), one per network (/24, /48) and
-one for all strangers together, in tables of bounded size, so that forged sources cannot make the
+room? Budgets are token buckets: one per address (IPv4 /32, IPv6 /64), one per network (/24, /48)
+and one for all strangers together, in tables of bounded size, so that forged sources cannot make the
 defence the leak. Over budget a request is shed with one stateless 503, a few times in a row, and
 then silently.
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from voip.machine import Counters, Flow
 from voip.sip.framing import is_sip, only_line_ends
-from voip.types import canonical_ip, is_loopback
+from voip.types import canonical_ip
 
 __all__ = ["Admission", "AdmissionSettings", "Verdict"]
 
@@ -154,19 +154,19 @@ class Admission:
         if reason:
             self.counters[f"admission.{reason}"] += 1
             return Verdict.DROP
-        host = flow.remote.host
-        if not self.settings.enabled or self.trusted(host):
+        plain = _plain(flow.remote.host)
+        if not self.settings.enabled or self._trusts(plain):
             return Verdict.ADMIT
-        return self._spend(_source_key(host), data, now)
+        return self._spend(_source_key(plain), data, now)
 
     def trusted(self, host: str) -> bool:
         """Tell whether an address is exempt: loopback, a listed peer, or welcome just now."""
-        if host.startswith("127.") or host in self._peers or host in self._welcome:
+        return self._trusts(_plain(host))
+
+    def _trusts(self, plain: str) -> bool:
+        if plain.startswith("127.") or plain == "::1":
             return True
-        if ":" not in host:
-            return False
-        plain = canonical_ip(host)
-        return plain in self._peers or plain in self._welcome or is_loopback(plain)
+        return plain in self._peers or plain in self._welcome
 
     def welcome(self, host: str) -> None:
         """Exempt an address: a dialog or registration with it began. Count with `dismiss`."""
@@ -219,9 +219,10 @@ class Admission:
 
     def take_invite(self, flow: Flow) -> bool:
         """Count an INVITE that waits for its final response; False when its source has too many."""
-        if not self.settings.enabled or self.trusted(flow.remote.host):
+        plain = _plain(flow.remote.host)
+        if not self.settings.enabled or self._trusts(plain):
             return True
-        key = _source_key(flow.remote.host)
+        key = _source_key(plain)
         if self._invites[key] >= self.settings.max_pending_invites:
             self.counters["admission.pending_invites"] += 1
             return False
@@ -230,7 +231,7 @@ class Admission:
 
     def give_invite(self, flow: Flow) -> None:
         """End what `take_invite` counted; silent when it counted nothing."""
-        _count_down(self._invites, _source_key(flow.remote.host))
+        _count_down(self._invites, _source_key(_plain(flow.remote.host)))
 
     def take_transaction(self, flow: Flow) -> bool | None:
         """Count a server transaction; the result goes to `give_transaction`.
@@ -260,14 +261,14 @@ def _count_down(counter: Counter[str], key: str) -> None:
         counter.pop(key, None)
 
 
-def _source_key(host: str) -> str:
+def _plain(host: str) -> str:
+    """Return an address as it is compared; IPv4, nearly all of it, is that already."""
+    return canonical_ip(host) if ":" in host else host
+
+
+def _source_key(plain: str) -> str:
     """Return what stands for one subscriber: an IPv4 address, an IPv6 /64."""
-    if ":" not in host:
-        return host
-    plain = canonical_ip(host)
-    if ":" not in plain:
-        return plain
-    return ipaddress.IPv6Address(plain).exploded[:19]
+    return ipaddress.IPv6Address(plain).packed[:8].hex(":", 2) if ":" in plain else plain
 
 
 def _network_key(key: str) -> str:
