@@ -2,9 +2,9 @@
 
 Cheap questions in order: could this be SIP at all, is the source trusted, does its budget have
 room? Budgets are token buckets: one per address (IPv4 /32, IPv6 /64), one per network (/24, /48)
-and one for all strangers together, in tables of bounded size, so that forged sources cannot make the
-defence the leak. Over budget a request is shed with one stateless 503, a few times in a row, and
-then silently.
+and one for all strangers together, in tables of bounded size, so that forged sources cannot make
+the defence the leak. Over budget a request is shed with one stateless 503, a few times in a row,
+and then silently.
 
 Trusted are loopback, the listed peers, and whoever is welcome just now: the far ends of dialogs and
 registrations. Legal behaviour (retransmissions, OPTIONS pings, many phones behind one address) fits
