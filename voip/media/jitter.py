@@ -4,9 +4,9 @@ Nothing here is measured with a clock. What a packet brings is its *slack*: how 
 the position that is played next. Slack below zero is too late; the distribution of slack over the
 last packets says everything about the delay that is needed:
 
-    5 % of the packets below zero, in two places     grow: make a frame up for each that lacks
+    3 % of the packets below zero, in two places     grow: make a frame up for each that lacks
     90 % below the least delay                       grow by one (a slow sender)
-    95 % two frames or more above, with a surplus    shrink: leave a frame out (a fast sender)
+    97 % two frames or more above, with a surplus    shrink: leave a frame out (a fast sender)
 
 A stream without jitter has one slack for ever, so it is never touched. A lost packet leaves its
 place empty and moves nothing. Corrections wait for a quiet moment or a gap, a second at most, and a
@@ -26,7 +26,7 @@ __all__ = ["Gap", "JitterBuffer", "JitterSettings", "Played"]
 
 _REVIEW_PACKETS = 100
 _CALM_REVIEWS = 3
-_LATE_SHARE = 20  # 1/20: 5 %
+_LATE_SHARE = 33  # one in 33: 3 %
 _LATE_ENOUGH = 10
 _EPISODES = 2
 # RFC 3550 §A.1: MAX_DROPOUT and MAX_MISORDER.
@@ -101,6 +101,7 @@ class JitterBuffer:
         "_gap",
         "_heard",
         "_highest",
+        "_in_time",
         "_late",
         "_late_run",
         "_late_transit",
@@ -196,6 +197,7 @@ class JitterBuffer:
             self._drop_late(packet, at - timestamp / self._clock_rate_hz, newest=ahead > 0)
             return
         self._late_run = 0
+        self._in_time = True
         if len(self._ring) < self.settings.most_packets:
             self._ring.setdefault(timestamp, packet)
         else:
@@ -237,6 +239,7 @@ class JitterBuffer:
         self._early = self._horizon()
         self._correction = self._patience = self._calm = 0
         self._late_run = 0
+        self._in_time = True
         self._late_transit = 0.0
         self._gap = 0
         self._clear_window()
@@ -307,11 +310,11 @@ class JitterBuffer:
     def _drop_late(self, packet: RTPPacket, transit: float, *, newest: bool) -> None:
         self._drops["late"] += 1
         self._late += 1
+        self._episodes += self._in_time
+        self._in_time = False
         if not newest:
             return
         half = self.frame_ticks / self._clock_rate_hz / 2
-        if self._late_run == 0:
-            self._episodes += 1
         # A burst after a stall catches up; a sender that stood still, or a longer way, does not.
         if self._late_run and transit > self._late_transit - half:
             self._late_run += 1
@@ -345,7 +348,7 @@ class JitterBuffer:
             self._calm = 0
 
     def _percentiles(self) -> tuple[int, int]:
-        """Return the slack, in frames, below which 5 % and 90 % of the packets were."""
+        """Return the slack, in frames, below which 3 % and 90 % of the packets were."""
         below = 0
         low: int | None = None
         high = 0
