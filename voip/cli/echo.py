@@ -1,0 +1,195 @@
+"""`voip echo`: a line that says back what it hears."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voip.audio import EchoCall
+from voip.cli.output import CallRow, Output
+from voip.cli.running import ask_password, parse_aor, parse_proxy, with_codec
+from voip.errors import CallEnded
+from voip.logs import mask
+from voip.media.measure import level_dbfs
+from voip.sip.protocol import SessionInitiationProtocol
+from voip.sockets import local_address_towards
+from voip.types import HostPort, is_unspecified
+
+__all__ = ["EchoLine", "EchoOptions", "EchoSession", "echo"]
+
+
+@dataclass(slots=True)
+class EchoOptions:
+    """What the command line asked for; see `voip echo --help`."""
+
+    aor: str | None = None
+    host: str = "0.0.0.0"  # noqa: S104 - a line that nobody can call is none
+    port: int = 5060
+    proxy: str | None = None
+    codec: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    dangerously_skip_certificate_checks: bool = False
+
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """UDP and TCP always, TLS where there is a certificate."""
+        return ("udp", "tcp", "tls") if self.tls_cert is not None else ("udp", "tcp")
+
+    @property
+    def serve(self) -> dict[str, Any]:
+        """What `serve` takes."""
+        given = {"host": self.host, "port": self.port, "transports": self.transports}
+        if self.tls_cert is not None:
+            given |= {"tls_cert": self.tls_cert, "tls_key": self.tls_key}
+        return given
+
+
+class EchoLine(EchoCall):
+    """An echo that tells what happens."""
+
+    output: Output | None = None
+    row: CallRow | None = None
+
+    def _tell(self, state: str, said: str = "") -> None:
+        if self.output is not None and self.row is not None:
+            self.output.change(self.row, state, said)
+
+    def call_started(self) -> None:
+        """Say which codec it is."""
+        if self.row is not None:
+            self.row.codec = self.codec.encoding_name
+        self._tell("listening", f"answered with {self.codec.encoding_name}")
+
+    def audio_received(self, *, audio: NDArray[np.float32], rms: float) -> None:
+        """Keep the level for the display."""
+        if self.row is not None:
+            self.row.level_dbfs = 20 * float(np.log10(max(rms, 1e-6)))
+        super().audio_received(audio=audio, rms=rms)
+
+    async def speech_buffer_ready(self, audio: NDArray[np.float32]) -> None:
+        """Say it back, and that it does."""
+        seconds = len(audio) / self.RESAMPLING_RATE_HZ
+        self._tell("speaking", f"heard {seconds:.1f} s at {level_dbfs(audio):.0f} dBFS, saying it")
+        await super().speech_buffer_ready(audio)
+
+    def call_ended(self, reason: CallEnded) -> None:
+        """Say how long it was."""
+        if self.output is not None and self.row is not None:
+            self._tell("ended", f"ended after {self.row.seconds:.1f} s: {reason}")
+            self.output.forget(self.row)
+
+
+class EchoSession(SessionInitiationProtocol):
+    """Answers every call with an echo."""
+
+    output: Output | None = None
+    call_class: type[EchoLine] = EchoLine
+
+    def call_received(self, request: Any) -> None:
+        """Answer, whoever is wanted."""
+        row = None
+        if self.output is not None:
+            row = self.output.call(mask(request.headers["From"]))
+            self.output.change(row, "ringing", f"from {row.party} to {mask(str(request.uri))}")
+        answer = self.answer(request, call_class=self.call_class, output=self.output, row=row)
+        self._spawn(self._watch(answer, row), "watch an answer")
+
+    async def _watch(self, answer: Any, row: CallRow | None) -> None:
+        try:
+            await answer
+        except Exception as error:  # noqa: BLE001 - whatever it is, the line stays open
+            if self.output is not None and row is not None:
+                self.output.change(row, "refused", f"not answered: {error}")
+                self.output.forget(row)
+
+    def registered(self) -> None:
+        """Say that we are."""
+        if self.output is not None:
+            self.output.say(f"registered {self.aor}", "green")
+
+    def registration_failed(self, error: Exception) -> None:
+        """Say why we are not."""
+        if self.output is not None:
+            self.output.say(f"not registered: {error}", "red")
+
+
+class VerboseEchoSession(EchoSession):
+    """The same, with every SIP message shown."""
+
+    def request_received(self, request: Any) -> None:
+        """Show it."""
+        if self.output is not None:
+            self.output.message(request, outgoing=False)
+
+    def response_received(self, response: Any) -> None:
+        """Show it."""
+        if self.output is not None:
+            self.output.message(response, outgoing=False)
+
+    def message_sent(self, message: Any) -> None:
+        """Show it."""
+        if self.output is not None:
+            self.output.message(message, outgoing=True)
+
+
+def dialable(listeners: dict[str, HostPort]) -> list[str]:
+    """Return the URIs to dial, one for each transport."""
+    uris = []
+    for transport, local in listeners.items():
+        host = local.host
+        if is_unspecified(host):
+            try:  # the address of the way out; nothing is sent
+                host = local_address_towards("2001:db8::1" if ":" in host else "192.0.2.1")
+            except OSError:
+                host = "::1" if ":" in host else "127.0.0.1"
+        bracketed = f"[{host}]" if ":" in host else host
+        suffix = "" if transport == "UDP" else f";transport={transport.lower()}"
+        uris.append(f"sip:echo@{bracketed}:{local.port}{suffix}")
+    return uris
+
+
+def make_session(options: EchoOptions, output: Output) -> EchoSession:
+    """Return the session that the options ask for.
+
+    Raises:
+        UsageError: they ask for what cannot be.
+    """
+    call_class = with_codec(EchoLine, options.codec)
+    session_class = VerboseEchoSession if output.verbosity else EchoSession
+    account: dict[str, Any] = {}
+    if options.aor is not None:
+        aor = parse_aor(options.aor)
+        account = {
+            "aor": aor,
+            "password": ask_password(aor),
+            "outbound_proxy": parse_proxy(options.proxy),
+        }
+    return session_class(
+        output=output,
+        call_class=call_class,
+        tls_ca=options.tls_ca,
+        dangerously_skip_certificate_checks=options.dangerously_skip_certificate_checks,
+        **account,
+    )
+
+
+async def echo(options: EchoOptions, output: Output) -> int:
+    """Run the line until it is cancelled, which is how Ctrl-C ends it; returns the exit status."""
+    session = make_session(options, output)
+    with output:
+        try:
+            async with session.serve(**options.serve):
+                for uri in dialable(session.listeners):
+                    output.say(f"listening, dial {uri}", "bold")
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            output.say("stopped")
+            return 0
+    return 0
