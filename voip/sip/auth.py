@@ -38,7 +38,9 @@ _MAX_PARAMETERS = 32
 # Possessive quantifiers: these cannot backtrack. A quoted pair stays as it is, since both ends hash
 # what stands between the quotes (RFC 7616 §3.4.1, unq).
 _TOKEN = rb"[A-Za-z0-9\-.!%*_+`'~]++"
-_SCHEME = re.compile(rb"[ \t]*+(" + _TOKEN + rb")[ \t]++(?=" + _TOKEN + rb"[ \t]*+=)")
+_SCHEME = re.compile(
+    rb"[ \t]*+(" + _TOKEN + rb")[ \t]++(?=" + _TOKEN + rb"[ \t]*+=[ \t]*+[^ \t,=])"
+)
 _PARAMETER = re.compile(
     rb"[ \t]*+(" + _TOKEN + rb')[ \t]*+=[ \t]*+(?:"((?:[^"\\]++|\\.)*+)"|([^ \t",;]++))[ \t]*+',
     re.DOTALL,
