@@ -1,0 +1,177 @@
+"""Dialogs (RFC 3261 §12): tags, CSeq, route set, remote target; what goes into the next request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from voip.errors import LocalProtocolError, ParseError
+from voip.sip.headers import Headers
+from voip.sip.messages import Request
+from voip.sip.types import NameAddress, SipURI
+
+if TYPE_CHECKING:
+    from voip.sip.messages import Message, Response
+
+__all__ = ["Dialog", "DialogKey", "NextHop"]
+
+DialogKey = tuple[str, str, str]
+
+
+class NextHop(NamedTuple):
+    """Where a request goes next (RFC 3261 §8.1.2), before RFC 3263 is asked."""
+
+    host: str
+    port: int | None
+    transport: str | None
+    secure: bool
+
+    @classmethod
+    def of(cls, uri: SipURI) -> NextHop:
+        """Read it off a URI; `maddr` and `transport` count (RFC 3263 §4)."""
+        transport = uri.parameters.get("transport")
+        return cls(
+            uri.host,
+            uri.port,
+            transport.upper() if transport else None,
+            uri.scheme == "sips",
+        )
+
+
+class Dialog:
+    """One dialog, early or confirmed.
+
+    Attributes:
+        call_id: the Call-ID.
+        local_tag: our tag.
+        remote_tag: the peer's tag, "" for one that sends none (RFC 2543).
+        local: the From value of our requests, tag included.
+        remote: the To value of our requests, tag included.
+        local_cseq: number of our last request; 0 before the first one.
+        remote_cseq: number of the peer's last request; -1 before the first one.
+        contact: the peer's Contact: the remote target.
+        routes: the route set, nearest first, as header values.
+    """
+
+    __slots__ = (
+        "call_id",
+        "contact",
+        "local",
+        "local_cseq",
+        "local_tag",
+        "remote",
+        "remote_cseq",
+        "remote_tag",
+        "routes",
+    )
+
+    def __init__(self, call_id: str, local_tag: str, remote_tag: str) -> None:
+        self.call_id = call_id
+        self.local_tag = local_tag
+        self.remote_tag = remote_tag
+        self.local = ""
+        self.remote = ""
+        self.local_cseq = 0
+        self.remote_cseq = -1
+        self.contact: NameAddress | None = None
+        self.routes: list[str] = []
+
+    @classmethod
+    def answering(cls, request: Request, local_tag: str) -> Dialog:
+        """Make the UAS's side from the request that asks for it (RFC 3261 §12.1.1)."""
+        headers = request.headers
+        dialog = cls(request.call_id, local_tag, request.from_.tag or "")
+        dialog.local = f"{headers['To']};tag={local_tag}"
+        dialog.remote = headers["From"]
+        dialog.remote_cseq = request.cseq.number
+        dialog.contact = request.contact
+        if "Record-Route" in headers:
+            dialog.routes = [_text(value) for value in headers.values("Record-Route")]
+        return dialog
+
+    @classmethod
+    def asking(cls, request: Request, response: Response) -> Dialog:
+        """Make the UAC's side from a response that has a To tag (RFC 3261 §12.1.2)."""
+        dialog = cls(request.call_id, request.from_.tag or "", response.to.tag or "")
+        dialog.local = request.headers["From"]
+        dialog.remote = response.headers["To"]
+        dialog.local_cseq = request.cseq.number
+        dialog.refresh(response)
+        if "Record-Route" in response.headers:
+            routes = [_text(value) for value in response.headers.values("Record-Route")]
+            dialog.routes = routes[::-1]
+        return dialog
+
+    @property
+    def key(self) -> DialogKey:
+        """Under which the endpoint holds it."""
+        return (self.call_id, self.local_tag, self.remote_tag)
+
+    def hosts(self) -> list[str]:
+        """Return the hosts that may speak for the peer: its target, and the proxies of the route set."""
+        uris = []
+        if self.contact is not None:
+            uris.append(self.contact.uri)
+        uris += [NameAddress.parse(route).uri for route in self.routes]
+        return [uri.host for uri in uris if isinstance(uri, SipURI)]
+
+    def refresh(self, message: Message) -> None:
+        """Take the Contact of a target refresh request or its 2xx (RFC 3261 §12.2)."""
+        try:
+            contact = message.contact
+        except ParseError:
+            return
+        if contact is not None:
+            self.contact = contact
+
+    def next_hop(self) -> NextHop:
+        """Return where our next request goes: the first route, else the remote target.
+
+        Raises:
+            LocalProtocolError: the peer told no usable address.
+        """
+        uri = NameAddress.parse(self.routes[0]).uri if self.routes else self._target()
+        if not isinstance(uri, SipURI):
+            raise LocalProtocolError(f"no way to a {type(uri).__name__} target")
+        return NextHop.of(uri)
+
+    def request(self, method: str, *, cseq: int | None = None) -> Request:
+        """Build a request inside the dialog, without Via and Contact (RFC 3261 §12.2.1.1).
+
+        Args:
+            method: its method.
+            cseq: the number of the INVITE for an ACK; None takes the next one.
+
+        Raises:
+            LocalProtocolError: the peer told no usable address.
+        """
+        if cseq is None:
+            self.local_cseq += 1
+            cseq = self.local_cseq
+        uri, routes = str(self._target()), self.routes
+        if routes:
+            first = NameAddress.parse(routes[0]).uri
+            if isinstance(first, SipURI) and "lr" not in first.parameters:
+                # A strict router: it becomes the Request-URI and the target the last route.
+                uri, routes = str(first), [*routes[1:], f"<{uri}>"]
+        headers = Headers()
+        for route in routes:
+            headers.add("Route", route)
+        headers.add("Max-Forwards", "70")
+        headers.add("From", self.local)
+        headers.add("To", self.remote)
+        headers.add("Call-ID", self.call_id)
+        headers.add("CSeq", f"{cseq} {method}")
+        return Request(method, uri, headers)
+
+    def _target(self) -> SipURI:
+        contact = self.contact
+        if contact is not None and isinstance(contact.uri, SipURI):
+            return contact.uri
+        remote = NameAddress.parse(self.remote).uri
+        if contact is None and isinstance(remote, SipURI):  # RFC 2543 peers sent no Contact
+            return remote
+        raise LocalProtocolError("the peer's Contact is not a SIP URI")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")

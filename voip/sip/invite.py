@@ -1,0 +1,574 @@
+"""One call: the INVITE usage of a dialog, from either side (RFC 3261 §13, §14, §15).
+
+    CALLING ──▶ RINGING ──▶ ANSWERED ──▶ CONFIRMED ──▶ ENDING ──▶ ENDED
+       └───────────┴─▶ CANCELLING ───────────────────────────────────▲
+
+Machines here and beside it: `Call` (the state above, BYE, what a request inside the dialog gets),
+`Attempt` (the caller's INVITE: forks, ACK, CANCEL), `Acceptance` (a 2xx repeated until its ACK),
+`LocalOffer` and `RemoteOffer` (re-INVITE). A call *has* these; none of them knows another.
+
+Inputs: commands of the application, requests inside the dialog from the endpoint, and what the parts
+report. `CallFinished` is told once, when the end is decided; what then lingers (a BYE without its
+answer, a CANCEL that may cross a 2xx) is the machines' own business.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+from voip.errors import EndCause, LocalProtocolError, ParseError
+from voip.sip.acceptance import Acceptance
+from voip.sip.client import ClientRequest, in_dialog
+from voip.sip.dialog import Dialog
+from voip.sip.events import (
+    CallConfirmed,
+    CallFinished,
+    CallOffered,
+    CallReconfirmed,
+    CallReoffered,
+)
+from voip.sip.reoffer import LocalOffer, RemoteOffer
+from voip.types import canonical_ip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from voip.machine import Flow, Timer
+    from voip.sip.attempt import Attempt
+    from voip.sip.core import Core
+    from voip.sip.messages import Request, Response
+    from voip.sip.transactions import ServerTransaction, Transaction
+    from voip.sip.types import NameAddress
+
+__all__ = ["Call", "CallState"]
+
+
+class CallState(enum.StrEnum):
+    """Where a call is."""
+
+    CALLING = "calling"
+    RINGING = "ringing"
+    CANCELLING = "cancelling"
+    ANSWERED = "answered"
+    CONFIRMED = "confirmed"
+    ENDING = "ending"
+    ENDED = "ended"
+
+
+_UNANSWERED = (CallState.CALLING, CallState.RINGING)
+
+
+class Call:
+    """One call.
+
+    Attributes:
+        id: the Call-ID.
+        incoming: whether the peer called.
+        state: where it is.
+        request: the INVITE.
+        dialog: the dialog, None before a caller's 2xx.
+        flow: over which the dialog came about.
+        account: whose credentials may answer challenges; None for an incoming call.
+        local_tag: our tag.
+        finished: whether `CallFinished` was told.
+        natted: whether the peer's own address is not where its packets come from.
+        data: for the owner of the endpoint, untouched here.
+    """
+
+    __slots__ = (
+        "acceptance",
+        "account",
+        "attempt",
+        "core",
+        "data",
+        "dialog",
+        "finished",
+        "flow",
+        "id",
+        "incoming",
+        "last_provisional",
+        "local_offer",
+        "local_tag",
+        "natted",
+        "remote_offer",
+        "request",
+        "ring_until",
+        "state",
+        "timer",
+        "transaction",
+    )
+
+    def __init__(self, core: Core, request: Request, local_tag: str, incoming: bool) -> None:
+        self.core = core
+        self.id = request.call_id
+        self.request = request
+        self.incoming = incoming
+        self.local_tag = local_tag
+        self.state = CallState.CALLING
+        self.finished = False
+        self.natted = False
+        self.account: Any = None
+        self.data: Any = None
+        self.dialog: Dialog | None = None
+        self.flow: Flow | None = None
+        self.transaction: ServerTransaction | None = None
+        self.acceptance: Acceptance | None = None
+        self.attempt: Attempt | None = None
+        self.local_offer: LocalOffer | None = None
+        self.remote_offer: RemoteOffer | None = None
+        self.last_provisional: Response | None = None
+        self.timer: Timer | None = None
+        self.ring_until = 0.0
+        core.calls.add(self)
+
+    @classmethod
+    def offered(
+        cls, core: Core, request: Request, flow: Flow, transaction: ServerTransaction, now: float
+    ) -> Call:
+        """Begin the callee's side of an INVITE."""
+        call = cls(core, request, core.new_tag(), True)
+        call.flow = flow
+        call.natted = "received" in request.via.parameters
+        call.transaction = transaction
+        transaction.user = call
+        dialog = call.dialog = Dialog.answering(request, call.local_tag)
+        core.dialogs[(dialog.call_id, dialog.local_tag, dialog.remote_tag)] = call
+        timing = core.settings.timing
+        call.ring_until = now + timing.ringing
+        # A short wait first: most calls are answered by then and leave no long timer behind.
+        call.timer = core.timers.start(now, min(2.0, timing.ringing), "ringing", call)
+        core.happened.append(CallOffered(call, request))
+        return call
+
+    @property
+    def remote(self) -> NameAddress:
+        """The other party's address, as From or To names it."""
+        return self.request.from_ if self.incoming else self.request.to
+
+    # Commands of the callee
+
+    def ring(self, now: float, status: int = 180, body: bytes = b"") -> None:
+        """Send a provisional response.
+
+        Raises:
+            LocalProtocolError: the call is not ours to answer, or was answered.
+        """
+        if not 100 < status < 200:
+            raise LocalProtocolError(f"{status} is not a provisional response")
+        transaction = self._unanswered()
+        response = self._build(status, bytes(body), None, ())
+        self.state = CallState.RINGING
+        self.last_provisional = response
+        self.core.transactions.respond(transaction, response, now)
+
+    def accept(self, now: float, body: bytes) -> None:
+        """Answer with 200; it is repeated until its ACK.
+
+        Raises:
+            LocalProtocolError: the call is not ours to answer, or was answered.
+        """
+        transaction = self._unanswered()
+        response = self._build(200, bytes(body), None, (("Allow", self.core.allow),))
+        self._still()
+        self.state = CallState.ANSWERED
+        self.last_provisional = None
+        acceptance = self.acceptance = Acceptance(
+            self.core, self, self.request.cseq.number, not self.request.raw_body
+        )
+        self.core.transactions.respond(transaction, response, now)
+        acceptance.start(transaction.flow, bytes(response), now)
+
+    def reject(
+        self,
+        now: float,
+        status: int = 486,
+        reason: str | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Refuse the call.
+
+        Raises:
+            LocalProtocolError: the call is not ours to answer, or was answered.
+        """
+        if not 300 <= status < 700:
+            raise LocalProtocolError(f"{status} is not a refusal")
+        self._refuse(status, EndCause.REJECTED, now, reason, headers)
+
+    # Commands of the caller
+
+    def cancel(self, now: float) -> None:
+        """Take back a call that is not answered.
+
+        Raises:
+            LocalProtocolError: it is not our call, or it was answered.
+        """
+        if self.incoming or self.state not in _UNANSWERED:
+            raise LocalProtocolError(f"cannot cancel a call that is {self.state}")
+        self.give_up(EndCause.CANCELLED, now)
+
+    def acknowledge(self, now: float, body: bytes) -> None:
+        """Send the ACK that holds our answer, where the INVITE or re-INVITE had no offer.
+
+        Raises:
+            LocalProtocolError: no ACK is owed.
+        """
+        offer = self.local_offer
+        if self.state is CallState.ANSWERED and self.attempt is not None:
+            self.acknowledged()
+            self.attempt.acknowledge(now, bytes(body))
+        elif offer is not None and not offer.pending and offer.ack is None and not self.finished:
+            offer.acknowledge(now, bytes(body))
+        else:
+            raise LocalProtocolError("no ACK is owed")
+
+    # Commands of both
+
+    def bye(self, now: float, reason: str = "") -> None:
+        """End an answered call; `reason` goes into a Reason header (RFC 3326).
+
+        Raises:
+            LocalProtocolError: the call is not answered, or over.
+        """
+        if self.state not in (CallState.ANSWERED, CallState.CONFIRMED):
+            raise LocalProtocolError(f"cannot BYE a call that is {self.state}")
+        self.lost(EndCause.LOCAL_HANGUP, None, reason, now)
+
+    def hang_up(self, now: float, cause: EndCause = EndCause.LOCAL_HANGUP) -> None:
+        """End the call in whatever way its state wants; nothing happens when it is over."""
+        if self.state in (CallState.ANSWERED, CallState.CONFIRMED):
+            self.lost(cause, None, "", now)
+        elif self.state in _UNANSWERED:
+            self.give_up(cause if not self.incoming or cause is not EndCause.LOCAL_HANGUP else EndCause.REJECTED, now)
+
+    def reinvite(self, now: float, body: bytes) -> None:
+        """Offer anew (RFC 3261 §14.1); an empty body asks the peer for an offer.
+
+        Raises:
+            LocalProtocolError: the call is not confirmed, or an offer is outstanding.
+        """
+        if self.state is not CallState.CONFIRMED:
+            raise LocalProtocolError(f"cannot re-INVITE while {self.state}")
+        if self.local_offer is not None and self.local_offer.busy:
+            raise LocalProtocolError("our own re-INVITE is under way")
+        if self.remote_offer is not None and not self.remote_offer.settled:
+            raise LocalProtocolError("the peer's re-INVITE is under way")
+        self.local_offer = LocalOffer(self.core, self, bytes(body))
+        self.local_offer.send(now)
+
+    def answer_offer(self, now: float, body: bytes) -> None:
+        """Accept the peer's re-INVITE.
+
+        Raises:
+            LocalProtocolError: none is open.
+        """
+        if self.remote_offer is None:
+            raise LocalProtocolError("no offer is open")
+        self.remote_offer.answer(now, bytes(body))
+
+    def refuse_offer(self, now: float, status: int = 488) -> None:
+        """Refuse the peer's re-INVITE; the session stays as it was.
+
+        Raises:
+            LocalProtocolError: none is open.
+        """
+        if self.remote_offer is None:
+            raise LocalProtocolError("no offer is open")
+        self.remote_offer.refuse(now, status)
+
+    # Requests of the peer inside the dialog
+
+    def known_path(self, flow: Flow) -> bool:
+        """Tell whether a flow may speak for the peer (RELIABILITY E1): guessed tags are not enough."""
+        mine = self.flow
+        if mine is None or flow.remote.host == mine.remote.host:
+            return True
+        if flow.identity and flow.identity == mine.identity:
+            return True
+        peers = self.core.settings.peers
+        if flow.remote.host in peers and mine.remote.host in peers:
+            return True
+        dialog = self.dialog
+        if dialog is None:
+            return False
+        hosts = [canonical_ip(host) for host in dialog.hosts()]
+        return canonical_ip(flow.remote.host) in hosts
+
+    def invited(self, request: Request, transaction: ServerTransaction, now: float) -> None:
+        """Take a re-INVITE, or tell why not now (RFC 3261 §14.2)."""
+        status = self._busy_status()
+        if status is None:
+            self.remote_offer = RemoteOffer(self.core, self, request, transaction, now)
+            transaction.user = self
+            self.core.happened.append(CallReoffered(self, request))
+            return
+        headers = ()
+        if status == 500:
+            seconds = self.core.entropy(1)[0] % 11
+            headers = (("Retry-After", str(seconds)),)
+        self.core.counters[f"call.reinvite_{status}"] += 1
+        response = request.respond(status, to_tag=self.local_tag, headers=headers)
+        self.core.transactions.respond(transaction, response, now)
+
+    def ended_by_peer(self, request: Request, now: float) -> None:
+        """Take a BYE that was answered already."""
+        if self.state in _UNANSWERED and self.incoming:
+            # RFC 3261 §15.1.2: pending requests are answered with 487.
+            self._refuse(487, EndCause.REMOTE_HANGUP, now)
+            return
+        if self.state is CallState.ENDING:
+            if self.acceptance is not None and not self.acceptance.acknowledged:
+                self._close(now)
+            return
+        self._finish(EndCause.REMOTE_HANGUP, None, "")
+        self._close(now)
+
+    def cancelled(self, now: float) -> None:
+        """Take a CANCEL for the INVITE, that was answered with 200 already (RFC 3261 §9.2)."""
+        if self.state in _UNANSWERED:
+            self._refuse(487, EndCause.CANCELLED, now)
+
+    def ack_received(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """Take an ACK that came under the branch of the INVITE (RFC 2543 peers)."""
+        self.acknowledged_by_peer(request, now)
+
+    def acknowledged_by_peer(self, request: Request, now: float) -> None:
+        """Take the ACK for a 2xx of ours."""
+        number, acceptance = request.cseq.number, self.acceptance
+        if acceptance is not None and acceptance.cseq == number and not acceptance.acknowledged:
+            acceptance.stop()
+            if self.state is CallState.ANSWERED:
+                self.state = CallState.CONFIRMED
+                self.core.happened.append(CallConfirmed(self, request))
+            elif self.state is CallState.ENDING:
+                self._send_bye(now)
+            return
+        offer = self.remote_offer
+        if offer is not None and offer.acceptance is not None:
+            acceptance = offer.acceptance
+            if acceptance.cseq == number and not acceptance.acknowledged:
+                acceptance.stop()
+                if not self.finished:
+                    self.core.happened.append(CallReconfirmed(self, request))
+                return
+        self.core.counters["ack.absorbed"] += 1
+
+    # Reports of the parts
+
+    def rang(self, flow: Flow | None) -> None:
+        """Note that somebody rings."""
+        self.state = CallState.RINGING
+        self.flow = flow
+
+    def answered(self, dialog: Dialog, client: ClientRequest) -> None:
+        """Note the 2xx that makes the call."""
+        assert client.sent is not None
+        self.dialog = dialog
+        self.request = client.sent
+        self.flow = client.flow
+        self.state = CallState.ANSWERED
+
+    def acknowledged(self) -> None:
+        """Note that our ACK leaves."""
+        self.state = CallState.CONFIRMED
+
+    def refused(self, status: int, phrase: str, now: float) -> None:
+        """Note that the peer said no."""
+        cause = EndCause.NO_ANSWER if status in (408, 480) else EndCause.REJECTED
+        self._finish(cause, status, phrase)
+        self._close(now)
+
+    def unreached(self, reason: str, now: float) -> None:
+        """Note that no final response comes."""
+        if reason == "timeout":
+            self._finish(EndCause.NO_ANSWER, 408, "Request Timeout")
+        elif reason == "transport":
+            self._finish(EndCause.TRANSPORT_LOST, 503, "Service Unavailable")
+        else:
+            self._finish(EndCause.FAILED, 503, reason)
+        self._close(now)
+
+    def settled(self) -> None:
+        """Note that a cancelled INVITE is over."""
+        self._close(0.0)
+
+    def give_up(self, cause: EndCause, now: float) -> None:
+        """End a call that is not answered, or one whose 2xx has no ACK yet."""
+        if self.incoming:
+            status = {EndCause.SHUTDOWN: 503, EndCause.NO_ANSWER: 480, EndCause.HOOK_FAILED: 500}
+            self._refuse(status.get(cause, 603), cause, now)
+        elif self.state in _UNANSWERED:
+            self.state = CallState.CANCELLING
+            if cause is EndCause.LOCAL_HANGUP:
+                cause = EndCause.CANCELLED
+            self._finish(cause, 487 if cause is EndCause.CANCELLED else 408, "")
+            assert self.attempt is not None
+            self.attempt.cancel(now)
+        else:
+            self.lost(cause, None, "", now)
+
+    def lost(self, cause: EndCause, status: int | None, phrase: str, now: float) -> None:
+        """End an answered call: tell the application now, the peer by BYE."""
+        waiting = self.acceptance is not None and not self.acceptance.acknowledged
+        owed = self.state is CallState.ANSWERED and not self.incoming
+        self.state = CallState.ENDING
+        self._finish(cause, status, phrase)
+        if owed and self.attempt is not None:
+            self.attempt.acknowledge(now, b"")
+        self._wind_up_offers(now)
+        # RFC 3261 §15: the callee must not BYE before the ACK, or before it gave up on it.
+        if not waiting:
+            self._send_bye(now, phrase)
+
+    def ack_missing(self, acceptance: Acceptance, now: float) -> None:
+        """End a call whose ACK never came (RFC 3261 §13.3.1.4)."""
+        self.core.counters["call.ack_timeout"] += 1
+        acceptance.acknowledged = True
+        if self.state is CallState.ENDING:
+            if acceptance is self.acceptance:
+                self._send_bye(now)
+        elif self.state is not CallState.ENDED:
+            self.lost(EndCause.ACK_TIMEOUT, None, "ACK missing", now)
+
+    def transaction_failed(self, transaction: Transaction, reason: str, now: float) -> None:
+        """Note that the path of an unanswered INVITE is gone."""
+        if transaction is self.transaction and not self.finished:
+            self._finish(EndCause.TRANSPORT_LOST, None, "")
+            self._close(now)
+
+    def concluded(self, client: ClientRequest, response: Response, now: float) -> None:
+        """Take the answer to our BYE, whatever it says."""
+        self._close(now)
+
+    def failed(self, client: ClientRequest, reason: str, now: float) -> None:
+        """Note that nobody answered our BYE."""
+        self.core.counters["call.bye_unanswered"] += 1
+        self._close(now)
+
+    def progressed(self, client: ClientRequest, response: Response, now: float) -> None:
+        """A provisional response to a BYE changes nothing."""
+
+    def expired(self, reason: str, now: float) -> None:
+        """Ring on (RFC 3261 §13.3.1.1: once a minute), or stop when it took too long."""
+        self.timer = None
+        transaction = self.transaction
+        if transaction is None or self.state not in _UNANSWERED:
+            return
+        timing = self.core.settings.timing
+        if now >= self.ring_until:
+            self.core.counters["call.ringing_timeout"] += 1
+            self._refuse(480, EndCause.NO_ANSWER, now)
+            return
+        start = self.ring_until - timing.ringing
+        if now >= start + timing.ring_again and self.last_provisional is not None:
+            self.core.transactions.respond(transaction, self.last_provisional, now)
+        beats = int((now - start) / timing.ring_again + 1e-6) + 1
+        at = min(start + beats * timing.ring_again, self.ring_until)
+        self.timer = self.core.timers.start_at(at, "ringing", self)
+
+    # Steps
+
+    def _busy_status(self) -> int | None:
+        """Return why a re-INVITE cannot be taken now, None when it can."""
+        if self.finished:
+            return 481
+        if self.state in _UNANSWERED:
+            # RFC 3261 §14.2: a second INVITE before the final response to the first.
+            return 500 if self.incoming else 491
+        if self.remote_offer is not None and not self.remote_offer.answered:
+            return 500
+        if self.local_offer is not None and self.local_offer.pending_on_wire:
+            return 491
+        if self.state is CallState.ANSWERED and not self.incoming:
+            return 491
+        # RFC 5407 §3.1.5: our own offer (in a 2xx) still waits for its answer (in the ACK).
+        for acceptance in (self.acceptance, self.remote_offer and self.remote_offer.acceptance):
+            if acceptance is not None and acceptance.offering and not acceptance.acknowledged:
+                return 491
+        return None
+
+    def _unanswered(self) -> ServerTransaction:
+        if self.transaction is None or self.state not in _UNANSWERED:
+            raise LocalProtocolError(f"cannot answer a call that is {self.state}")
+        return self.transaction
+
+    def _build(
+        self,
+        status: int,
+        body: bytes,
+        reason: str | None,
+        headers: Iterable[tuple[str, str]],
+    ) -> Response:
+        fields = [("Contact", self.core.contact(self.flow)), *headers] if status < 300 else headers  # type: ignore[arg-type]
+        return self.request.respond(
+            status,
+            reason=reason,
+            to_tag=self.local_tag,
+            headers=fields,
+            body=body,
+            content_type="application/sdp" if body else None,
+        )
+
+    def _refuse(
+        self,
+        status: int,
+        cause: EndCause,
+        now: float,
+        reason: str | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        transaction = self._unanswered()
+        response = self._build(status, b"", reason, headers)
+        self.state = CallState.ENDING
+        self.core.transactions.respond(transaction, response, now)
+        self._finish(cause, status, response.reason)
+        self._close(now)
+
+    def _send_bye(self, now: float, reason: str = "") -> None:
+        dialog = self.dialog
+        try:
+            assert dialog is not None
+            request = dialog.request("BYE")
+            if reason:
+                quoted = reason.replace("\\", "\\\\").replace('"', '\\"')
+                request.headers.add("Reason", f'SIP;text="{quoted}"')
+            client = ClientRequest(self.core, request, self)
+            client.account, client.dialog = self.account, dialog
+            in_dialog(client, dialog, self.flow, now, sticky=self.natted)
+        except (LocalProtocolError, ParseError):
+            self.core.counters["call.unreachable_contact"] += 1
+            self._close(now)
+
+    def _wind_up_offers(self, now: float) -> None:
+        if self.local_offer is not None:
+            self.local_offer.stop()
+        if self.remote_offer is not None:
+            self.remote_offer.end(now)
+
+    def _still(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def _finish(self, cause: EndCause, status: int | None, phrase: str) -> None:
+        if not self.finished:
+            self.finished = True
+            self.core.happened.append(CallFinished(self, cause, status, phrase))
+
+    def _close(self, now: float) -> None:
+        """Leave the tables; nothing of the call is under way any more."""
+        self.state = CallState.ENDED
+        if self.timer is not None:
+            self._still()
+        if self.acceptance is not None:
+            self.acceptance.stop()
+        if self.local_offer is not None or self.remote_offer is not None:
+            self._wind_up_offers(now)
+        self.transaction = None
+        self.core.calls.discard(self)
+        if self.dialog is not None:
+            self.core.dialogs.pop(self.dialog.key, None)
+
+    def __repr__(self) -> str:
+        side = "incoming" if self.incoming else "outgoing"
+        return f"<{side} call, {self.state}>"
