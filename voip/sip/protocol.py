@@ -1,0 +1,582 @@
+"""The SIP object: what a user subclasses to answer calls, or makes to place them.
+
+    class MySession(SessionInitiationProtocol):
+        def call_received(self, request):
+            self.answer(request, call_class=EchoCall)
+
+    MySession().run()
+
+It owns listeners, flows and calls; the protocol itself is the endpoint's (`voip.sip.endpoint`), a
+machine without a clock or a socket, which the driver of `voip.sip.serving` runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from voip.errors import CallEnded, EndCause, LocalProtocolError, RegistrationError
+from voip.hooks import HookRunner, event_hook
+from voip.legs import Extensible
+from voip.machine import Counters
+from voip.sip import events
+from voip.sip.account import Account
+from voip.sip.answer import Answer
+from voip.sip.messages import Message, Request, Response
+from voip.sip.registration import (
+    BindingExpired,
+    Registered,
+    Registration,
+    RegistrationRefused,
+    RegistrationSettings,
+    Unregistered,
+)
+from voip.sip.serving import AdoptedTransport, SipDriver, run_until_signal
+from voip.sip.session import CallSession
+from voip.sip.settings import EndpointSettings
+from voip.sip.types import SipURI, parse_uri
+from voip.types import HostPort, canonical_ip
+
+if TYPE_CHECKING:
+    from voip.rtp.call import RTPCall
+    from voip.rtp.ports import MediaSocket
+    from voip.sdp.types import MediaDescription
+
+__all__ = ["SIP", "SessionInitiationProtocol"]
+
+logger = logging.getLogger("voip.sip")
+
+LegT = TypeVar("LegT", bound="RTPCall")
+T = TypeVar("T")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SessionInitiationProtocol(AdoptedTransport, Extensible):
+    """Answers and makes calls over SIP, with an account or with none.
+
+    Attributes:
+        aor: our address of record, `sip:alice@example.com`; None just listens.
+        username: the name for digest authentication; the AOR's user part when absent.
+        password: the password; the AOR's when absent. Never shown, never logged.
+        outbound_proxy: where every request of the account goes first.
+        rtp_stun_server_address: the STUN server that tells our public media address; None asks
+            nobody.
+        rtp_ports: first and last port of the range for calls that cannot share one socket.
+        media_address: the IP address that session descriptions name; by default that of the
+            interface which reaches the peer.
+        peers: IP addresses of trunks: exempt from the limits for strangers.
+        max_calls: calls at a time; further ones get 503.
+        user_agent: value of User-Agent and Server; empty tells nothing.
+        tls_ca: PEM file with the authorities that may vouch for a SIP domain; the system's when
+            absent.
+        dangerously_skip_certificate_checks: take any certificate. Whoever is between us and the
+            server can then listen and speak.
+        registration_expires: seconds of a registration that we ask for.
+    """
+
+    aor: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    outbound_proxy: tuple[str, int] | None = None
+    rtp_stun_server_address: tuple[str, int] | None = None
+    rtp_ports: tuple[int, int] = (10000, 20000)
+    media_address: str | None = None
+    peers: Sequence[str] = ()
+    max_calls: int = 10_000
+    user_agent: str = ""
+    tls_ca: str | Path | None = None
+    dangerously_skip_certificate_checks: bool = False
+    registration_expires: int = 3600
+
+    _driver: SipDriver | None = field(init=False, default=None, repr=False)
+    _account: Account | None = field(init=False, default=None, repr=False)
+    _registration: Registration | None = field(init=False, default=None, repr=False)
+    _registered: asyncio.Future[None] | None = field(init=False, default=None, repr=False)
+    _sessions: dict[int, CallSession] = field(init=False, default_factory=dict, repr=False)
+    _legs: dict[Any, CallSession] = field(init=False, default_factory=dict, repr=False)
+    _workers: ThreadPoolExecutor | None = field(init=False, default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before anything is opened.
+
+        Raises:
+            ParseError: the AOR is no SIP address.
+        """
+        if self.aor is not None:
+            self._account = Account(
+                self.aor,
+                username=self.username,
+                password=self.password,
+                outbound_proxy=None
+                if self.outbound_proxy is None
+                else HostPort(*self.outbound_proxy),
+            )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {len(self._sessions)} calls>"
+
+    @functools.cached_property
+    def hooks(self) -> HookRunner:
+        """Runs the hooks of this object, and counts what fails in them."""
+        return HookRunner(self)
+
+    # Hooks
+
+    @event_hook
+    def call_received(self, request: Request) -> Any:
+        """Take an INVITE: `ringing`, `answer` or `reject` it; unanswered, it ends at 180 s."""
+        self.reject(request, status_code=480)
+
+    @event_hook
+    def registered(self) -> Any:
+        """The registrar has us: once after each successful REGISTER."""
+
+    @event_hook
+    def registration_failed(self, error: RegistrationError) -> Any:
+        """The registrar refused or is away; `error` has its own words."""
+
+    @event_hook
+    def ack_received(self, request: Request) -> Any:
+        """An ACK came in (a tap: the endpoint has dealt with it)."""
+
+    @event_hook
+    def bye_received(self, request: Request) -> Any:
+        """A BYE came in (a tap: the endpoint has dealt with it)."""
+
+    @event_hook
+    def cancel_received(self, request: Request) -> Any:
+        """A CANCEL came in (a tap: the endpoint has dealt with it)."""
+
+    @event_hook
+    def request_received(self, request: Request) -> Any:
+        """Any request came in (a tap)."""
+
+    @event_hook
+    def response_received(self, response: Response) -> Any:
+        """Any response came in (a tap)."""
+
+    @event_hook
+    def message_sent(self, message: Message) -> Any:
+        """Any message went out (a tap)."""
+
+    def hook_failed(self, exc: BaseException) -> None:
+        """A hook of this object raised; everything goes on."""
+        logger.error("a hook of %s failed", type(self).__name__, exc_info=exc)
+
+    # Incoming calls
+
+    def ringing(self, request: Request) -> None:
+        """Send 180 Ringing; nothing when the call is over or answered."""
+        session = self._sessions.get(id(request))
+        if session is None or session.call is None:
+            return
+        call = session.call
+        with contextlib.suppress(LocalProtocolError):
+            self.command(lambda now: call.ring(now))
+
+    def answer(self, request: Request, *, call_class: type[LegT], **fields: Any) -> Answer[LegT]:
+        """Answer an INVITE with a leg of `call_class`; the answer starts at once.
+
+        Args:
+            request: what `call_received` was given.
+            call_class: the class of the leg.
+            **fields: further fields of the leg.
+
+        Returns:
+            An awaitable, and coroutine, that yields the leg once its 200 is sent. It may be ignored.
+            Awaiting raises NegotiationError (488 was sent), CallEnded (the caller gave up first) or
+            PortsExhaustedError (503 was sent).
+
+        Raises:
+            LocalProtocolError: this request was answered before.
+        """
+        answer: Answer[LegT] = Answer()
+        session = self._sessions.get(id(request))
+        if session is None:
+            answer.set_exception(CallEnded(EndCause.CANCELLED))
+            return answer
+        if session.answer is not None:
+            raise LocalProtocolError("the request was answered before")
+        session.answer = answer
+        if self.rtp_stun_server_address is None:
+            session.accept(call_class, fields, None)
+        else:
+            self._running.spawn(self._answer_in_public(session, call_class, fields), "answer")
+        return answer
+
+    async def _answer_in_public(
+        self, session: CallSession, call_class: type[RTPCall], fields: dict[str, Any]
+    ) -> None:
+        public = await self._public_address()
+        session.accept(call_class, fields, public)
+
+    def reject(
+        self, request: Request, *, status_code: int = 486, reason: str | None = None
+    ) -> None:
+        """Refuse an INVITE; nothing when the call is over or answered."""
+        session = self._sessions.get(id(request))
+        if session is None or session.call is None:
+            return
+        call = session.call
+        with contextlib.suppress(LocalProtocolError):
+            self.command(lambda now: call.reject(now, status_code, reason))
+
+    # Outgoing calls
+
+    async def dial(self, uri: str, *, call_class: type[LegT], **fields: Any) -> LegT:
+        """Call somebody and wait until they answer.
+
+        Args:
+            uri: `sip:bob@example.com`, `sips:…`, `sip:…;transport=tcp`, or `tel:` with a proxy.
+            call_class: the class of the leg.
+            **fields: further fields of the leg.
+
+        Returns:
+            The answered leg.
+
+        Raises:
+            CallFailed: the call was refused (the peer's status and phrase) or nobody replied (408).
+            ParseError: the URI is none.
+            TransportError: the host has no address, or no route leads there.
+            NegotiationError: both sides have no codec in common.
+        """
+        driver = self._running
+        target = parse_uri(uri)
+        targets = await driver.targets(target, self._account)
+        public = await self._public_address() if self.rtp_stun_server_address else None
+        session = CallSession(self)
+        session.outcome = asyncio.get_running_loop().create_future()
+        local_host = driver.local_address(targets[0].host)
+        try:
+            body = session.offer(call_class, fields, local_host, public)
+            driver.command(
+                lambda now: session.begin(
+                    driver.machine.call(
+                        uri, now=now, body=body, account=self._account, targets=targets
+                    )
+                )
+            )
+            leg: LegT = await session.outcome
+        except BaseException:
+            session.outcome.cancel()
+            session.give_up()
+            raise
+        return leg
+
+    # Signalling, as a leg uses it
+
+    async def hang_up(self, call: Any, cause: EndCause = EndCause.LOCAL_HANGUP) -> None:
+        """End the call of a leg: BYE, CANCEL or a final response, by the state of its dialog."""
+        session = self._legs.get(call)
+        if session is not None:
+            session.hang_up(cause)
+
+    async def update(self, call: Any, media: MediaDescription) -> None:
+        """Offer new media for a leg's call by a re-INVITE (hold, resume) and wait for the answer.
+
+        Raises:
+            CallFailed: the peer refused; the call goes on as it was.
+            LocalProtocolError: the leg has no call, or another offer is under way.
+        """
+        session = self._legs.get(call)
+        if session is None:
+            raise LocalProtocolError("the leg has no call")
+        await session.update(str(media.direction or "sendrecv"))
+
+    async def transfer(self, call: Any, target: str) -> None:
+        """Send the far end elsewhere (RFC 3515).
+
+        Raises:
+            LocalProtocolError: always: transfers are not built yet.
+        """
+        raise LocalProtocolError("this endpoint does not transfer calls")
+
+    # Registration
+
+    async def register(self) -> None:
+        """Register the account and wait for the registrar's word; refreshes follow by themselves.
+
+        Raises:
+            RegistrationError: the registrar's status and its own words.
+            LocalProtocolError: there is no account.
+        """
+        if self._account is None:
+            raise LocalProtocolError("there is no account to register: give an aor")
+        driver = self._running
+        if self._registered is None or self._registered.done():
+            self._registered = asyncio.get_running_loop().create_future()
+        if self._registration is None:
+            self._registration = Registration(
+                self._account,
+                settings=RegistrationSettings(expires=self.registration_expires),
+                entropy=secrets.token_bytes,
+            )
+            registration = self._registration
+            self.command(lambda now: driver.machine.register(registration, now))
+        await asyncio.shield(self._registered)
+
+    def _registration_over(self, error: RegistrationError | None) -> None:
+        waiting = self._registered
+        if waiting is not None and not waiting.done():
+            if error is None:
+                waiting.set_result(None)
+            else:
+                waiting.set_exception(error)
+                waiting.exception()  # whoever waits gets it; nobody else is to be warned
+
+    # Running
+
+    @contextlib.asynccontextmanager
+    async def serve(
+        self,
+        host: str = "0.0.0.0",  # noqa: S104 - a phone that nobody can reach is none
+        port: int = 5060,
+        transports: Sequence[str] = ("udp", "tcp"),
+        **tls: Any,
+    ) -> AsyncIterator[SessionInitiationProtocol]:
+        """Listen, register when there is an account, and leave by BYE and unregistering.
+
+        Args:
+            host: the IP address to listen on.
+            port: the port for UDP and TCP; 0 for any. TLS has the next one.
+            transports: of "udp", "tcp", "tls".
+            **tls: `tls_cert` and `tls_key` (PEM files), `tls_port`.
+
+        Raises:
+            TransportError: a port is in use, or an address is not ours.
+            RegistrationError: the registrar refused.
+        """
+        self._open()
+        try:
+            await self._running.listen(host, port, transports, **tls)
+            if self._account is not None:
+                await self.register()
+            yield self
+        finally:
+            await self.close()
+
+    def run(self, **serve: Any) -> None:
+        """Serve until SIGINT or SIGTERM; blocks. Takes what `serve` takes."""
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(run_until_signal(self, **serve))
+
+    async def close(self, *, drain_timeout: float = 5.0) -> None:
+        """End every call by BYE, unregister, and close every socket. Idempotent.
+
+        Args:
+            drain_timeout: seconds for the answers to BYE and REGISTER.
+        """
+        driver = self._driver
+        if driver is None:
+            return
+        registration, self._registration = self._registration, None
+        try:
+            await driver.leave(registration, drain_timeout)
+        finally:
+            self._driver = None
+            self._registered = None
+            self.hooks.cancel()
+            if self._workers is not None:
+                self._workers.shutdown(wait=False)
+                self._workers = None
+
+    # What the endpoint tells; for the driver
+
+    def handle(self, event: Any) -> None:
+        """Take one event of the endpoint."""
+        _HANDLERS[type(event)](self, event)
+
+    def _call_offered(self, event: events.CallOffered) -> None:
+        session = CallSession(self)
+        session.begin(event.call)
+        self._sessions[id(event.request)] = session
+        try:
+            result = self.call_received(event.request)
+        except Exception as error:  # noqa: BLE001 - a hook may raise anything: 500, others go on
+            self._call_hook_failed(session, error)
+            return
+        if inspect.isawaitable(result) and not isinstance(result, Answer):
+            self._spawn(self._await_hook(session, result), "hook call_received")
+
+    async def _await_hook(self, session: CallSession, result: Awaitable[Any]) -> None:
+        try:
+            await result
+        except Exception as error:  # noqa: BLE001 - as in _call_offered
+            self._call_hook_failed(session, error)
+
+    def _call_hook_failed(self, session: CallSession, error: Exception) -> None:
+        self.hooks.failed("call_received", error)
+        session.refuse(500)
+
+    def _call_finished(self, event: events.CallFinished) -> None:
+        session: CallSession | None = event.call.data
+        if session is not None:
+            self._sessions.pop(session.key, None)
+            self._legs.pop(session.leg, None)
+            session.finish(event.cause, event.status, event.phrase)
+
+    def _request_arrived(self, event: events.RequestArrived) -> None:
+        response = event.request.respond(405, headers=[("Allow", self._running.machine.allow)])
+        self.command(lambda now: self._running.machine.respond(event.transaction, response, now))
+
+    def _message_seen(self, event: events.MessageSeen) -> None:
+        message = event.message
+        if event.outgoing:
+            self.hooks.fire("message_sent", message)
+        elif isinstance(message, Request):
+            self.hooks.fire("request_received", message)
+            tap = _TAPS.get(message.method)
+            if tap is not None:
+                self.hooks.fire(tap, message)
+        else:
+            self.hooks.fire("response_received", message)
+
+    def _got_registered(self, event: Registered) -> None:
+        self._registration_over(None)
+        self.hooks.fire("registered")
+
+    def _got_refused(self, event: RegistrationRefused) -> None:
+        error = RegistrationError(event.status, event.phrase)
+        self._registration_over(error)
+        self.hooks.fire("registration_failed", error)
+
+    # For sessions, and for the runner of hooks
+
+    @property
+    def _running(self) -> SipDriver:
+        if self._driver is None:
+            raise LocalProtocolError("not running: use serve(), run() or an asyncio transport")
+        return self._driver
+
+    def _open(self) -> SipDriver:
+        if self._driver is not None:
+            raise LocalProtocolError("this object runs already")
+        settings = EndpointSettings(
+            contact_user=_contact_user(self._account),
+            user_agent=self.user_agent,
+            peers=frozenset(canonical_ip(peer) for peer in self.peers),
+            max_calls=self.max_calls,
+            trace=any(_overridden(type(self), name) for name in _TRACED),
+        )
+        self._driver = SipDriver(self, settings)
+        return self._driver
+
+    def _adopted_ready(self) -> None:
+        driver = self._running
+        driver.spawn(driver.rtp.open(driver.transports.adopted_host()), "open media")
+        if self._account is not None:
+            self._spawn(self.register(), "register")
+
+    @property
+    def now(self) -> float:
+        """The loop's clock, monotonic seconds."""
+        return self._running.now
+
+    @property
+    def counters(self) -> Counters:
+        """What was dropped, refused or absorbed, by name."""
+        driver = self._running
+        return driver.machine.counters + driver.counters + driver.transports.counters
+
+    @property
+    def listeners(self) -> dict[str, HostPort]:
+        """Where we listen: transport ("UDP", "TCP", "TLS") to address."""
+        return dict(self._running.settings.listeners)
+
+    @property
+    def calls(self) -> list[Any]:
+        """The legs of the calls that are up."""
+        return list(self._legs)
+
+    def command(self, action: Callable[[float], T]) -> T:
+        """Run a command of the endpoint's machines at the present time, and drain."""
+        return self._running.command(lambda _, now: action(now))
+
+    def adopted(self, session: CallSession) -> None:
+        """Remember to which call a leg belongs."""
+        self._legs[session.leg] = session
+
+    def media_socket(
+        self, local_host: str, remote: HostPort | None, signalling_ip: str | None
+    ) -> MediaSocket:
+        """Reserve the media socket of one call.
+
+        Raises:
+            PortsExhaustedError: no port is left in `rtp_ports`.
+        """
+        return self._running.rtp.reserve(local_host, remote=remote, signalling_ip=signalling_ip)
+
+    def trusts(self, host: str) -> bool:
+        """Tell whether media for a peer may go wherever its description says."""
+        return canonical_ip(host) in self._running.settings.peers
+
+    async def _public_address(self) -> HostPort:
+        return HostPort(*await self._running.rtp.public_address)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        return self._running.spawn(coroutine, name)
+
+    def _call_later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(delay, callback)
+
+    def _run_in_thread(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
+        if self._workers is None:
+            self._workers = ThreadPoolExecutor(1, "voip sip")
+        return asyncio.get_running_loop().run_in_executor(self._workers, function)
+
+
+SIP = SessionInitiationProtocol
+
+_TAPS = {"ACK": "ack_received", "BYE": "bye_received", "CANCEL": "cancel_received"}
+_TRACED = (*_TAPS.values(), "request_received", "response_received", "message_sent")
+
+
+def _overridden(cls: type, name: str) -> bool:
+    return getattr(cls, name) is not getattr(SessionInitiationProtocol, name)
+
+
+def _contact_user(account: Account | None) -> str:
+    return (account.aor.raw_user or "voip") if account is not None else "voip"
+
+
+def _of_call(method: str, *, with_response: bool = False) -> Callable[[Any, Any], None]:
+    """Return a handler that hands an event to the session of its call."""
+
+    def handle(_: SessionInitiationProtocol, event: Any) -> None:
+        session = event.call.data
+        if session is not None:
+            getattr(session, method)(event.response if with_response else event.request)
+
+    return handle
+
+
+def _nothing(_: SessionInitiationProtocol, __: Any) -> None:
+    """An event that this face has no hook for."""
+
+
+_HANDLERS: dict[type, Callable[[SessionInitiationProtocol, Any], None]] = {
+    events.CallOffered: SessionInitiationProtocol._call_offered,
+    events.CallRinging: _nothing,
+    events.CallAnswered: _of_call("answered", with_response=True),
+    events.CallConfirmed: _of_call("confirmed"),
+    events.CallReoffered: _of_call("reoffered"),
+    events.CallReconfirmed: _of_call("reconfirmed"),
+    events.CallReanswered: _of_call("reanswered", with_response=True),
+    events.CallFinished: SessionInitiationProtocol._call_finished,
+    events.RequestArrived: SessionInitiationProtocol._request_arrived,
+    events.RequestFinished: _nothing,
+    events.MessageSeen: SessionInitiationProtocol._message_seen,
+    Registered: SessionInitiationProtocol._got_registered,
+    RegistrationRefused: SessionInitiationProtocol._got_refused,
+    Unregistered: _nothing,
+    BindingExpired: _nothing,
+}
