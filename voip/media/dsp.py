@@ -2,7 +2,9 @@
 
 Resampling is our own polyphase FIR: a windowed sinc, laid out as one matrix so that a 20 ms block
 is one product (measured: 2 µs for 8 ↔ 16 kHz, where `np.interp` takes 3–9 and a library 3–19).
-Its pass band reaches 0.45 of the lower rate (3.6 kHz at 8 kHz) and its images lie 75 dB down.
+Its pass band reaches 0.45 of the lower rate (3.6 kHz at 8 kHz): a sweep up to there comes out with
+83 to 87 dB of signal to error at every pair of 8, 16, 24, 44.1 and 48 kHz; what lies beyond 0.56 of
+the lower rate is 90 dB down. The delay is 3 ms where 8 kHz is on one side, else 1.5 ms.
 """
 
 from __future__ import annotations
@@ -32,11 +34,12 @@ _MAX_PHASES = 640
 _INT16_SCALE = 32768.0
 # 1.5 · 2²³: adding it to a float32 of less than 2²² leaves the value, rounded half to even, in the
 # low bits of the mantissa.
-_ROUNDING = np.float32(12582912.0)
-_HIGHEST = np.float32(32767.0)
-_LOWEST = np.float32(-32768.0)
-_SCALE = np.float32(_INT16_SCALE)
-_UNSCALE = np.float32(1.0 / _INT16_SCALE)
+# Arrays without dimensions: a NumPy scalar costs a conversion in each call (0.15 µs).
+_ROUNDING = np.array(12582912.0, np.float32)
+_HIGHEST = np.array(32767.0, np.float32)
+_LOWEST = np.array(-32768.0, np.float32)
+_SCALE = np.array(_INT16_SCALE, np.float32)
+_UNSCALE = np.array(1.0 / _INT16_SCALE, np.float32)
 
 
 def rms(audio: FloatArray) -> float:
