@@ -59,7 +59,7 @@ def socket_family(host: str) -> socket.AddressFamily:
 
 
 def bind_udp(host: str, port: int) -> socket.socket:
-    """Return a non-blocking UDP socket, bound, with a large receive buffer.
+    """Return a non-blocking UDP socket, bound.
 
     Raises:
         TransportError: the address is in use, not ours, or not an IP address.
@@ -74,7 +74,6 @@ def bind_udp(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         raise TransportError(f"UDP {HostPort(host, port)}: {words(error)}") from error
-    enlarge_receive_buffer(sock)
     return sock
 
 
@@ -88,7 +87,7 @@ def words(error: OSError) -> str:
 
 
 def enlarge_receive_buffer(sock: socket.socket, size_bytes: int = RECEIVE_BUFFER_BYTES) -> int:
-    """Ask for a receive buffer, past the system's limit where we may; return what was granted."""
+    """Ask for a receive buffer, past the system's limit where we may; log what was granted."""
     options = [socket.SO_RCVBUF]
     if _LINUX:
         options.insert(0, getattr(socket, "SO_RCVBUFFORCE", 33))  # asm-generic/socket.h
@@ -171,7 +170,8 @@ class UdpSocket(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Adopt an asyncio datagram transport."""
         self._transport = cast(asyncio.DatagramTransport, transport)
-        self._loop = asyncio.get_running_loop()
+        with contextlib.suppress(RuntimeError):  # fed by hand, without a loop
+            self._loop = asyncio.get_running_loop()
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.type == socket.SOCK_DGRAM:
             enlarge_receive_buffer(sock)

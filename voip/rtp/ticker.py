@@ -1,0 +1,81 @@
+"""The shared wheel: one timer for all calls of a loop, on absolute deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+from voip.machine import Counters
+
+__all__ = ["Ticker"]
+
+
+class Ticker:
+    """Calls `tick(now)` every 5 ms, without drift, while somebody wants it.
+
+    Ticks that a stall swallowed are made up for, each with the moment it was due at, so that every
+    call's frames keep their order and their times. What is older than `catch_up` seconds is
+    skipped: a long stall ends in a gap, not in a burst.
+
+    Args:
+        tick: called with the moment the tick was due at, on the loop's clock.
+        loop: the event loop.
+        interval: seconds between ticks.
+        catch_up: seconds of missed ticks that are made up for.
+    """
+
+    def __init__(
+        self,
+        tick: Callable[[float], None],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        interval: float = 0.005,
+        catch_up: float = 0.06,
+    ) -> None:
+        self.counters: Counters = Counter()
+        self._tick = tick
+        self._loop = loop
+        self._interval = interval
+        self._catch_up = catch_up
+        self._next = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._users = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether ticks come."""
+        return self._timer is not None
+
+    def start(self) -> None:
+        """Count one more user; the first starts the ticks."""
+        self._users += 1
+        if self._timer is None:
+            self._next = self._loop.time() + self._interval
+            self._timer = self._loop.call_at(self._next, self._due)
+
+    def stop(self) -> None:
+        """Count one user less; the last ends the ticks."""
+        self._users = max(0, self._users - 1)
+        if not self._users and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _due(self) -> None:
+        now = self._loop.time()
+        if now - self._next > self._catch_up:
+            skipped = int((now - self._catch_up - self._next) / self._interval)
+            self.counters["ticks_skipped"] += skipped
+            self._next += skipped * self._interval
+        # A loop may run a timer a clock resolution early; the tick that is due counts all the same.
+        due = max(now, self._next)
+        while self._next <= due:
+            at, self._next = self._next, self._next + self._interval
+            try:
+                self._tick(at)
+            except Exception as error:  # noqa: BLE001 - one bad tick must not stop the wheel
+                self.counters["tick_failed"] += 1
+                self._loop.call_exception_handler({"message": "a tick failed", "exception": error})
+            if self._timer is None:  # the last user left during the tick
+                return
+        self._timer = self._loop.call_at(self._next, self._due)
