@@ -81,6 +81,7 @@ def test_reads_rtpmaps(text, expected):
         "96 opus/8000/",
         "96 opus/8000/256",
         "096 x/8000",
+        "96 " + "x" * 64 + "/8000",
     ],
 )
 def test_refuses_what_is_no_rtpmap(text):

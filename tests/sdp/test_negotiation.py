@@ -267,8 +267,9 @@ def test_a_mapped_address_is_unmapped():
 
 
 def test_a_host_name_is_no_media_address():
-    with pytest.raises(NegotiationError, match="no IP address"):
-        answered(offer(address="IN IP4 victim.example"))
+    for name in ("victim.example", "a" * 300 + ".invalid"):
+        with pytest.raises(NegotiationError, match="no IP address"):
+            answered(offer(address=f"IN IP4 {name}"))
 
 
 def test_an_offer_needs_a_connection_somewhere():

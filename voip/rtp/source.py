@@ -19,6 +19,7 @@ import enum
 import ipaddress
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from voip.machine import Counters
@@ -114,7 +115,7 @@ class RemoteSource:
 
     def _configure(self, rules: SourceRules) -> None:
         sdp = _canonical(rules.sdp)
-        signalling_ip = rules.signalling_ip and canonical_ip(rules.signalling_ip)
+        signalling_ip = rules.signalling_ip and _one_spelling(rules.signalling_ip)
         self.rules = SourceRules(
             rules.mode, sdp, signalling_ip, rules.payload_types, _canonical(rules.sdp_rtcp)
         )
@@ -283,13 +284,18 @@ class RemoteSource:
         return False
 
 
+_one_spelling = lru_cache(maxsize=1024)(canonical_ip)
+
+
 def _canonical(address: HostPort | None) -> HostPort | None:
-    return None if address is None else HostPort(canonical_ip(address.host), address.port)
+    return None if address is None else HostPort(_one_spelling(address.host), address.port)
 
 
 _CGNAT = ipaddress.IPv4Network("100.64.0.0/10")
 
 
+# Bounded, and only a shortcut: reading an address takes microseconds, a call asks several times.
+@lru_cache(maxsize=1024)
 def _scope(ip: str) -> int | None:
     """Return how far an address reaches: 0 this host, 1 the link, 2 the site, 3 the world."""
     try:
@@ -332,7 +338,7 @@ def may_send_to(address: HostPort, signalling_ip: str | None) -> bool:
         return False
     if signalling_ip is None:
         return True
-    if address.host == canonical_ip(signalling_ip):
+    if address.host == _one_spelling(signalling_ip):
         return True
     origin = _scope(signalling_ip)
     if origin is None:

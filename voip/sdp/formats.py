@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from voip.errors import NegotiationError, ParseError
@@ -75,6 +76,19 @@ PAYLOAD_TYPES: dict[int, StaticFormat] = {
 NUMBERS = {str(number): number for number in range(128)}
 
 
+# The same dozen of mappings come in every offer; bounded, and no result depends on it.
+@lru_cache(maxsize=256)
+def _mapping(text: str) -> StaticFormat | None:
+    """Read `name/rate[/channels]`, at most 64 characters, or return None."""
+    name, _, rest = text.strip(" \t").partition("/")
+    rate, slash, count = rest.partition("/")
+    rate_hz = parse_digits(rate, 0xFFFFFFFF)
+    channels = parse_digits(count, 255) if slash else 1
+    if not name or " " in name or not rate_hz or not channels:
+        return None
+    return StaticFormat(name, rate_hz, channels)
+
+
 @dataclass(slots=True)
 class RTPPayloadFormat:
     """One format of an m= line with its rtpmap and fmtp.
@@ -126,13 +140,10 @@ class RTPPayloadFormat:
 
     def map(self, mapping: str) -> bool:
         """Take `name/rate[/channels]`; False, and nothing changed, when it is none."""
-        name, _, rest = mapping.strip(" \t").partition("/")
-        rate, slash, count = rest.partition("/")
-        rate_hz = parse_digits(rate, 0xFFFFFFFF)
-        channels = parse_digits(count, 255) if slash else 1
-        if not name or " " in name or not rate_hz or not channels:
+        found = _mapping(mapping) if len(mapping) <= 64 else None
+        if found is None:
             return False
-        self.encoding_name, self.sample_rate, self.channels = name, rate_hz, channels
+        self.encoding_name, self.sample_rate, self.channels = found
         return True
 
     @property

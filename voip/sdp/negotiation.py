@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from voip.errors import NegotiationError, UnsupportedCodecError
 from voip.sdp.formats import first_common, numbered, telephone_event, telephone_events
@@ -327,13 +328,24 @@ def _addresses(
 
 
 def _host(connection: ConnectionData) -> str | None:
-    """Return the address of a c= line, or None when it names none.
+    """Return the address of a c= line, or None when it names none."""
+    host = connection.host
+    if len(host) > 255:  # as long as a name may be (RFC 1035 §2.3.4)
+        raise NegotiationError(f"the media address is no IP address: {host[:64]!r}")
+    return _literal(host)
+
+
+# The same few peers call again and again, and reading an address costs more than all the rest of
+# an answer (6 µs each); what is remembered is bounded and cannot change a result.
+@lru_cache(maxsize=1024)
+def _literal(host: str) -> str | None:
+    """Return an IP literal in its one spelling, None for "no address".
 
     A host name would be looked up once per packet, or held against another address than the one
     that the policy saw, so only literals are taken.
     """
-    host = connection.host
-    if is_unspecified(host) or host.lower().endswith(".invalid"):  # RFC 6157 §5.1 note, RFC 3264
+    # RFC 3264 §8.4, and a name under .invalid for those who have no 0.0.0.0 to write.
+    if is_unspecified(host) or host.lower().endswith(".invalid"):
         return None
     address = canonical_ip(host)
     try:
