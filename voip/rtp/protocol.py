@@ -295,7 +295,7 @@ class RealtimeTransportProtocol(UdpSocket):
         shared = SharedSocket(self, local, rtcp_local, remote=remote, signalling_ip=signalling_ip)
         self._sockets.add(shared)
         # From now on the address is taken, though packets wait for `bind`.
-        self._shared.add(shared)
+        self._shared.file(shared)
         return shared
 
     def _can_share(
@@ -323,8 +323,8 @@ class RealtimeTransportProtocol(UdpSocket):
 
     def moved(self, media_socket: MediaSocket) -> None:
         """Give a shared call the packets of its new address."""
-        if media_socket.shared:
-            self._shared.refresh()
+        if isinstance(media_socket, SharedSocket):
+            self._shared.file(media_socket)
 
     def released(self, media_socket: MediaSocket) -> None:
         """Forget a call."""

@@ -1,15 +1,15 @@
-"""Who gets what arrives on the shared socket: tables that are worked out per call, read per packet."""
+"""Who gets what arrives on the shared socket: tables written per call and read per packet."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from voip.machine import Counters
 from voip.rtp.wires import MediaReceiver, SharedSocket
 from voip.sockets import Address
-from voip.types import canonical_ip, is_unspecified
+from voip.types import HostPort, canonical_ip, is_unspecified
 
 __all__ = ["SharedCalls"]
 
@@ -17,6 +17,20 @@ logger = logging.getLogger("voip.rtp")
 
 #: Addresses behind a NAT that one call may claim.
 _CLAIMS = 4
+
+
+class _Place(NamedTuple):
+    """Under what a call is filed."""
+
+    rtp: Address | None
+    rtcp: Address | None
+    hosts: tuple[tuple[str], ...]
+    claims: list[Address]
+
+
+def _named(address: HostPort | None) -> HostPort | None:
+    """Return an address that packets can come from, else None (`0.0.0.0`: on hold)."""
+    return None if address is None or is_unspecified(address.host) else address
 
 
 class SharedCalls:
@@ -34,51 +48,79 @@ class SharedCalls:
         self.counters = counters
         self.media: dict[Address, MediaReceiver] = {}
         self.media_rtcp: dict[Address, MediaReceiver] = {}
-        self._sockets: list[SharedSocket] = []
-        self._by_ip: dict[str, list[SharedSocket]] = {}
+        self._places: dict[SharedSocket, _Place] = {}
+        self._by_rtp: dict[Address, list[SharedSocket]] = {}
+        self._by_rtcp: dict[Address, list[SharedSocket]] = {}
+        self._by_ip: dict[Address, list[SharedSocket]] = {}
         self._claims: dict[Address, SharedSocket] = {}
 
-    def add(self, shared: SharedSocket) -> None:
-        """Take a call in."""
-        self._sockets.append(shared)
-        self.refresh()
-
-    def remove(self, shared: SharedSocket) -> None:
-        """Forget a call."""
-        self._sockets.remove(shared)
-        self.refresh()
+    def __len__(self) -> int:
+        """Return how many calls are on the socket."""
+        return len(self._places)
 
     def holds(self, address: Address) -> bool:
         """Tell whether a call on the shared socket has an address to itself."""
         return address in self.media or address in self._claims
 
-    def refresh(self) -> None:
-        """Work out the tables, after a call came, moved or went."""
-        self.media = self._table(rtcp=False)
-        self.media_rtcp = self._table(rtcp=True)
-        self._by_ip = {}
-        for shared in self._sockets:
-            hosts = {shared.signalling_ip, shared.remote.host if shared.remote else None}
-            for host in {canonical_ip(host) for host in hosts if host is not None}:
-                self._by_ip.setdefault(host, []).append(shared)
-        # What an SDP names is stronger than what a NAT showed.
-        self._claims = {
-            address: shared
-            for address, shared in self._claims.items()
-            if shared in self._sockets and address not in self.media
-        }
+    def file(self, shared: SharedSocket) -> None:
+        """Take a call in, or note that its addresses or its media changed."""
+        self._take_out(shared)
+        hosts = {shared.signalling_ip, shared.remote.host if shared.remote else None}
+        place = self._places[shared] = _Place(
+            _named(shared.remote),
+            _named(shared.remote_rtcp),
+            tuple({(canonical_ip(host),) for host in hosts if host is not None}),
+            [],
+        )
+        for table, key in self._entries(place):
+            table.setdefault(key, []).append(shared)
+        if place.rtp is not None:
+            # What an SDP names is stronger than what a NAT showed.
+            self._claims.pop(place.rtp, None)
+        self._settle(place)
 
-    def _table(self, *, rtcp: bool) -> dict[Address, MediaReceiver]:
-        table: dict[Address, MediaReceiver] = {}
-        for shared in self._sockets:
-            address = shared.remote_rtcp if rtcp else shared.remote
-            if address is None or is_unspecified(address.host):
+    def remove(self, shared: SharedSocket) -> None:
+        """Forget a call; silent when it is unknown."""
+        self._take_out(shared)
+
+    def _take_out(self, shared: SharedSocket) -> None:
+        place = self._places.pop(shared, None)
+        if place is None:
+            return
+        for table, key in self._entries(place):
+            table[key].remove(shared)
+            if not table[key]:
+                del table[key]
+        for address in place.claims:
+            if self._claims.get(address) is shared:
+                del self._claims[address]
+        self._settle(place)
+
+    def _entries(
+        self, place: _Place
+    ) -> Iterator[tuple[dict[Address, list[SharedSocket]], Address]]:
+        if place.rtp is not None:
+            yield self._by_rtp, place.rtp
+        if place.rtcp is not None:
+            yield self._by_rtcp, place.rtcp
+        for host in place.hosts:
+            yield self._by_ip, host
+
+    def _settle(self, place: _Place) -> None:
+        """Work out who gets what comes from a place's addresses."""
+        for media, holders, key in (
+            (self.media, self._by_rtp, place.rtp),
+            (self.media_rtcp, self._by_rtcp, place.rtcp),
+        ):
+            if key is None:
                 continue
-            if address in table:
-                table[address] = _Nobody(self._contested)
+            calls = holders.get(key, [])
+            if not calls:
+                media.pop(key, None)
+            elif len(calls) > 1:
+                media[key] = _Nobody(self._contested)
             else:
-                table[address] = shared.media or _Nobody(self._early)
-        return table
+                media[key] = calls[0].media or _Nobody(self._early)
 
     def only_call_at(self, address: Any) -> MediaReceiver | None:
         """Return the one call that may send from an address, and remember its claim.
@@ -89,14 +131,16 @@ class SharedCalls:
         shared = self._claims.get(address)
         if shared is not None:
             return shared.media
-        calls = self._by_ip.get(canonical_ip(address[0]))
+        calls = self._by_ip.get((canonical_ip(address[0]),))
         if calls is None:
             return None
         if len(calls) > 1:
             self._contested(address)
             return None
         shared = calls[0]
-        if sum(holder is shared for holder in self._claims.values()) < _CLAIMS:
+        claims = self._places[shared].claims
+        if len(claims) < _CLAIMS:
+            claims.append(address)
             self._claims[address] = shared
         return shared.media
 
