@@ -16,7 +16,7 @@ digest challenges belong to the endpoint that sends what `outgoing` gives.
 | trying | stop | (RFC 3261 §10.2: one REGISTER at a time) | stopping |
 | stopping | any outcome | REGISTER with Expires 0 | leaving |
 | bound, waiting | stop | REGISTER with Expires 0 | leaving |
-| leaving | any outcome | tell the application | idle |
+| leaving | any outcome | tell the application | idle (trying after start) |
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ class RegistrationSettings:
 
     expires: int = 3600
     max_expires: int = 86_400
-    refresh_share: tuple[float, float] = (0.5, 0.8)
+    refresh_share: tuple[float, float] = (0.5, 0.75)
     base: float = 30.0
     longest: float = 1800.0
-    quick: tuple[float, float] = (0.5, 4.0)
+    quick: tuple[float, float] = (2.0, 4.7)
     quick_for: float = 300.0
     max_retry_after: float = 3600.0
 
@@ -155,6 +155,7 @@ class Registration:
         self._cseq = 0
         self._failures = 0
         self._raised = False
+        self._returning = False
         self._quick_until: float | None = None
         self._next: float | None = None
         self._out: list[Request] = []
@@ -166,6 +167,8 @@ class Registration:
         """Register, and stay registered; drain outgoing. Without effect while it runs."""
         if self.state is RegistrationState.STOPPING:
             self.state = RegistrationState.TRYING
+        elif self.state is RegistrationState.LEAVING:
+            self._returning = True
         elif self.state in (RegistrationState.IDLE, RegistrationState.REFUSED):
             self._failures = 0
             self._try()
@@ -174,6 +177,8 @@ class Registration:
         """Unregister; drain outgoing and events. Without effect when nothing is registered."""
         if self.state is RegistrationState.TRYING:
             self.state = RegistrationState.STOPPING
+        elif self.state is RegistrationState.LEAVING:
+            self._returning = False
         elif self.state in (RegistrationState.BOUND, RegistrationState.WAITING):
             self._leave()
 
@@ -370,6 +375,9 @@ class Registration:
         self.state = RegistrationState.IDLE
         self.expires_at = self._next = None
         self._events.append(Unregistered(self))
+        if self._returning:
+            self._returning = False
+            self._try()
 
     def _between(self, low: float, high: float) -> float:
         return low + (high - low) * int.from_bytes(self._entropy(4), "big") / 2**32
