@@ -71,7 +71,9 @@ def check_hooks(cls: type) -> None:
     for name, declared in _declared(cls).items():
         found = inspect.getattr_static(cls, name)
         if found is declared or any(
-            vars(base).get(name) is found for base in cls.__mro__[1:] if hasattr(base, "hook_failed")
+            vars(base).get(name) is found
+            for base in cls.__mro__[1:]
+            if hasattr(base, "hook_failed")
         ):
             continue
         function = found.__func__ if isinstance(found, (staticmethod, classmethod)) else found
@@ -189,7 +191,7 @@ class HookRunner:
         if name not in self._tasks:
             drain = self._drain(name)
             try:
-                self._tasks[name] = self._owner._spawn(drain, f"hook {name}")  # noqa: SLF001
+                self._tasks[name] = self._owner._spawn(drain, f"hook {name}")
             except RuntimeError:  # no event loop: a leg made by hand in plain code
                 drain.close()
                 _discard(waiting.pop())
@@ -216,7 +218,7 @@ class HookRunner:
             return _nothing()
         self._working += 1
         self.counters["blocking"] += 1
-        future = self._owner._run_in_thread(function)  # noqa: SLF001
+        future = self._owner._run_in_thread(function)
         outcome = _Outcome(future)
         future.add_done_callback(functools.partial(self._worked, name))
         return outcome
@@ -251,7 +253,7 @@ class HookRunner:
     def close(self) -> None:
         """Give what still runs its grace, then cancel it."""
         if self._tasks:
-            self._owner._call_later(self.GRACE, self.cancel)  # noqa: SLF001
+            self._owner._call_later(self.GRACE, self.cancel)
 
     def cancel(self) -> None:
         """Cancel every hook that still runs."""

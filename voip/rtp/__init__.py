@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = exports(
     {
         "HeaderExtension": "voip.rtp.packet",
         "RTCPSession": "voip.rtp.reports",
+        "RTPCall": "voip.rtp.call",
         "RTPPacket": "voip.rtp.packet",
         "RTPPayloadType": "voip.rtp.packet",
         "ReceiveStreams": "voip.rtp.stream",

@@ -1,0 +1,420 @@
+"""A call leg in audio: what comes is decoded, what is said is packetised and paced."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from voip import codecs
+from voip.codecs.base import Decoder, RTPCodec
+from voip.errors import CallEnded, UnsupportedCodecError
+from voip.hooks import frame_hook
+from voip.logs import call_event
+from voip.media.dsp import FloatArray, resample, rms
+from voip.media.playout import Playout, Ticket
+from voip.rtp.call import RTPCall
+from voip.rtp.packet import RTPPacket
+from voip.sdp.types import Attribute, MediaDescription, RTPPayloadFormat, parse_digits
+
+__all__ = ["AudioCall"]
+
+logger = logging.getLogger("voip.audio")
+
+_FIRST_DYNAMIC = 96
+_BEST_FIRST = ("opus", "g722", "pcma", "pcmu")
+# Frames and packets that an overridden `emit_audio` may leave waiting: 1.3 s.
+_SLOW_LIMIT = 64
+# A loop that stood still for longer starts its pace anew instead of sending a burst.
+_MOST_BEHIND = 0.2
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AudioCall(RTPCall):
+    """A call leg in audio: float32, mono, -1..1.
+
+    On a leg with an engine everything below runs on its tick. A leg made by hand decodes each
+    packet on arrival and paces what it sends by itself.
+
+    Attributes:
+        codec: the codec class of this call.
+        rtp_sequence_number, rtp_timestamp: of the next packet; they count without wrapping.
+        rtp_ssrc: our source.
+        send_silence: whether silence is sent when there is nothing to say; trunks stay mute and NAT
+            bindings close without it. False: a keep-alive every 15 s.
+    """
+
+    #: Best first; those that need the `av` package are there when it is.
+    PREFERRED_CODECS: ClassVar[list[type[RTPCodec]]] = [
+        codecs.REGISTRY[name] for name in _BEST_FIRST if name in codecs.REGISTRY
+    ]
+    #: The rate that `audio_received` is called with.
+    RESAMPLING_RATE_HZ: ClassVar[int] = 16000
+    #: What a packet lasts unless the call negotiated otherwise.
+    RTP_PACKET_DURATION_SECS: ClassVar[float] = 0.02
+
+    send_silence: bool = field(default=True, repr=False)
+
+    codec: type[RTPCodec] = field(init=False, repr=False)
+    rtp_sequence_number: int = field(init=False, repr=False)
+    rtp_timestamp: int = field(init=False, repr=False)
+    rtp_ssrc: int = field(init=False, repr=False)
+
+    _playout: Playout = field(init=False, repr=False)
+    _decoder: Decoder | None = field(init=False, default=None, repr=False)
+    _made_up: bool = field(init=False, default=False, repr=False)
+    _line: deque[Ticket] = field(init=False, default_factory=deque, repr=False)
+    _pump: asyncio.Task[Any] | None = field(init=False, default=None, repr=False)
+    _next_at: float | None = field(init=False, default=None, repr=False)
+    _slow: deque[Any] = field(init=False, default_factory=deque, repr=False)
+    _emitter: asyncio.Task[Any] | None = field(init=False, default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Derive codec and sending side from `media`, and log `call_started`.
+
+        Raises:
+            ValueError: the format names no codec.
+            NotImplementedError: it names one that is not supported.
+        """
+        super().__post_init__()
+        ssrc = int.from_bytes(secrets.token_bytes(4), "big")
+        self.codec = self._codec_for(self.media, None)
+        self._playout = Playout(self.payload_type, self.codec, ssrc=ssrc)
+        call_event(logger, "call_started", caller=self.caller, **self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        fmt = self.media.fmt[0]
+        return super()._facts() | {
+            "codec": self.codec.encoding_name,
+            "sample_rate": self.sample_rate,
+            "channels": fmt.channels,
+            "payload_type": self.payload_type,
+        }
+
+    # The codec
+
+    @classmethod
+    def _codec_for(cls, media: MediaDescription, ptime_ms: int | None) -> type[RTPCodec]:
+        fmt = media.fmt[0]
+        if not fmt.encoding_name:
+            raise ValueError(f"No encoding name for payload type {fmt.payload_type}")
+        name = fmt.encoding_name.lower()
+        known = {one.encoding_name.lower(): one for one in cls.PREFERRED_CODECS}
+        codec = known.get(name) or codecs.get(fmt.encoding_name)
+        if ptime_ms is None:
+            ptime_ms = parse_digits(media.value("ptime") or "", 200)
+        return codec.for_format(fmt, ptime_ms=ptime_ms or None)
+
+    def _use_media(self, media: MediaDescription, ptime_ms: int | None) -> None:
+        """Go on with what was agreed on anew; the streams' state stays where the codec does."""
+        codec = self._codec_for(media, ptime_ms)
+        self.media = media
+        self._playout.payload_type = self.payload_type
+        if codec is not self.codec:
+            if codec.sample_rate_hz != self.codec.sample_rate_hz:
+                self._playout.clear()
+            self.codec = codec
+            self._decoder = None
+            self._playout.use(codec)
+
+    @property
+    def payload_type(self) -> int:
+        """The number negotiated for this call."""
+        return self.media.fmt[0].payload_type
+
+    @property
+    def sample_rate(self) -> int:
+        """The clock rate of the rtpmap, 8000 when absent; G.722 says 8000 and runs at 16000."""
+        return self.media.fmt[0].sample_rate or 8000
+
+    @property
+    def played_samples(self) -> int:
+        """What was really played of what was sent, to the sample, at `codec.sample_rate_hz`."""
+        return self._playout.played_samples
+
+    @classmethod
+    def negotiate_codec(cls, remote_media: MediaDescription) -> MediaDescription:
+        """Choose the first of PREFERRED_CODECS that the peer offers.
+
+        Returns:
+            An m= section with exactly that format, port 0 and the offer's proto.
+
+        Raises:
+            UnsupportedCodecError: none is offered and supported; a NotImplementedError, too.
+        """
+        offered: Sequence[RTPPayloadFormat] = remote_media.fmt
+        for codec in cls.PREFERRED_CODECS:
+            fmt = _match(codec, offered)
+            if fmt is None:
+                continue
+            sent = codec.for_format(fmt)
+            duration_ms = round(1000 * sent.frame_size / sent.sample_rate_hz)
+            attributes = [] if duration_ms == 20 else [Attribute("ptime", str(duration_ms))]
+            return MediaDescription(
+                media=remote_media.media,
+                port=0,
+                proto=remote_media.proto,
+                fmt=[fmt],
+                attributes=attributes,
+            )
+        supported = ", ".join(codec.encoding_name for codec in cls.PREFERRED_CODECS)
+        names = ", ".join(str(fmt.encoding_name or fmt.payload_type) for fmt in offered)
+        raise UnsupportedCodecError(
+            f"No codec in common: offered {names or 'nothing'}; supported {supported or 'nothing'}"
+        )
+
+    # What comes
+
+    def packet_received(self, packet: RTPPacket, addr: Any) -> None:
+        """Take a packet into the jitter buffer; on a leg made by hand, decode it now."""
+        if not packet.payload:
+            return
+        if self._engine is not None:
+            self._engine.push(packet)
+        elif self._emits_slowly():
+            self._emit_later(packet)
+        else:
+            audio = self.decode_payload(packet.payload)
+            if audio.size:
+                self.audio_received(audio=audio, rms=rms(audio))
+
+    def decode_payload(self, payload: bytes) -> FloatArray:
+        """Return a payload as float32[samples], mono, -1..1, at RESAMPLING_RATE_HZ."""
+        decoder = self._decoder
+        if decoder is None:
+            decoder = self._decoder = self.codec.create_decoder(
+                self.RESAMPLING_RATE_HZ, input_rate_hz=self.sample_rate
+            )
+        return decoder.decode(payload)
+
+    @frame_hook
+    def audio_received(self, *, audio: FloatArray, rms: float) -> None:
+        """Take one frame.
+
+        Called at frame rate from the first packet to the end; concealment, then zeros, stand in for
+        what is missing. Not called while the call is on hold.
+
+        Args:
+            audio: float32[samples], mono, -1..1, at RESAMPLING_RATE_HZ.
+            rms: its root mean square.
+        """
+
+    async def emit_audio(self, packet: RTPPacket) -> None:
+        """Decode one packet and call `audio_received`, unless nothing came out.
+
+        An engine does so by itself. Where a subclass overrides this, one task per leg awaits it for
+        each packet, in order, behind a bounded queue.
+        """
+        audio = self.decode_payload(packet.payload)
+        if audio.size:
+            self.audio_received(audio=audio, rms=rms(audio))
+
+    def _emits_slowly(self) -> bool:
+        return type(self).emit_audio is not AudioCall.emit_audio or "emit_audio" in vars(self)
+
+    def _emit_later(self, item: RTPPacket | FloatArray) -> None:
+        """Queue a packet for `emit_audio`, or a frame that stands in for one."""
+        if len(self._slow) >= _SLOW_LIMIT:
+            self._slow.popleft()
+            self.hooks.counters["emit_audio_dropped"] += 1
+        self._slow.append(item)
+        if self._emitter is None:
+            self._emitter = self._spawn(self._emit(), "media emit")
+        self._wake("emit")
+
+    async def _emit(self) -> None:
+        while True:
+            while self._slow:
+                await self._emit_one(self._slow.popleft())
+            await self._wait("emit")
+
+    async def _emit_one(self, item: RTPPacket | FloatArray) -> None:
+        try:
+            if isinstance(item, RTPPacket):
+                await self.emit_audio(item)
+            else:
+                self._made_up = True
+                self.audio_received(audio=item, rms=rms(item))
+        except Exception as error:  # noqa: BLE001 - a hook may raise anything, its call goes on
+            self._frame_failed("emit_audio", error)
+        else:
+            self.hooks.in_a_row.pop("emit_audio", None)
+        finally:
+            self._made_up = False
+
+    # What is said
+
+    async def send_rtp_audio(self, audio: FloatArray) -> None:
+        """Send audio, paced without drift; returns when its last packet has left.
+
+        Concurrent calls queue one after the other. Long audio waits for room, it is not dropped.
+        A call that is cancelled takes back what has not left.
+
+        Args:
+            audio: float32[samples], mono, -1..1, at `codec.sample_rate_hz`.
+        """
+        if self._ended is not None:
+            return
+        if self.remote_address is None:
+            logger.warning("call %s: no remote address, dropping audio", self.call_id or "-")
+            return
+        ticket = Ticket()
+        self._line.append(ticket)
+        try:
+            await self._queue(np.asarray(audio, np.float32).reshape(-1), ticket)
+            self._leave(ticket)
+            while ticket.pending:
+                await self._wait("sent")
+        except BaseException:  # cancelled: whoever gave up wants it silent
+            self._playout.drop(ticket)
+            raise
+        finally:
+            self._leave(ticket)
+
+    async def _queue(self, audio: FloatArray, ticket: Ticket) -> None:
+        """Push all of `audio`, in turn."""
+        offset = 0
+        while not ticket.cancelled:
+            if self._line[0] is ticket and (self._playout.low or audio.size - offset == 0):
+                offset += self._playout.push(audio[offset:], ticket)
+                self._pace()
+                if offset == audio.size:
+                    return
+            await self._wait("sent")
+
+    def _leave(self, ticket: Ticket) -> None:
+        """Let the next in line push."""
+        if ticket in self._line:
+            self._line.remove(ticket)
+            self._wake("sent")
+
+    def play(self, audio: FloatArray) -> bool:
+        """Queue a piece of audio at once, from plain code; False when there is no room for it.
+
+        For hooks that are not async, such as `audio_received`: no task, no waiting.
+
+        Args:
+            audio: float32[samples], mono, -1..1, at `codec.sample_rate_hz`.
+        """
+        playout = self._playout
+        if self._line or audio.size > playout.room or self._ended is not None:
+            return False
+        playout.push(audio)
+        if self._engine is None:
+            self._pace()
+        return True
+
+    def cancel_audio(self) -> bool:
+        """Drop everything that is queued for sending; True when something was playing."""
+        waiting = bool(self._line)
+        for ticket in self._line:
+            ticket.cancelled = True
+        playing = self._playout.clear()
+        self._wake("sent")
+        return playing or waiting
+
+    def next_rtp_packet(self, payload: bytes) -> RTPPacket:
+        """Return the next packet, without marker; sequence and timestamp move on."""
+        return self._playout.stamp(payload)
+
+    @classmethod
+    def resample(
+        cls, audio: FloatArray, source_rate_hz: int, destination_rate_hz: int
+    ) -> FloatArray:
+        """Return a recording at another rate, float32.
+
+        The same object when the rates are equal, else `round(n * destination / source)` samples.
+        """
+        return resample(audio, source_rate_hz, destination_rate_hz)
+
+    def _send_frame(self, payload: bytes, *, marker: bool, addr: Any) -> RTPPacket:
+        """Send one payload through the instance, so that overrides are honoured."""
+        packet = self.next_rtp_packet(payload)
+        if marker:
+            packet.marker = True
+        self.send_packet(packet, addr)
+        return packet
+
+    # Pacing without an engine
+
+    def _pace(self) -> None:
+        if self._engine is None and self._pump is None and self._playout.queued:
+            self._pump = self._spawn(self._pump_out(), "media pump")
+
+    async def _pump_out(self) -> None:
+        """Send a frame per packet time until the queue is empty, by absolute deadlines."""
+        playout = self._playout
+        duration = playout.frame_size / self.codec.sample_rate_hz
+        try:
+            due = self._catch_up(duration)
+            while playout.queued:
+                await self._sleep_until(due)
+                if self._now() - due > _MOST_BEHIND:
+                    due = self._now()
+                said = playout.next_payload()
+                if said is None:
+                    break
+                due += duration
+                self._send_frame(said[0], marker=said[1], addr=self.remote_address)
+                self._next_at = due
+                if playout.changed:
+                    playout.changed = False
+                    self._wake("sent")
+        finally:
+            self._pump = None
+
+    def _catch_up(self, duration: float) -> float:
+        """Return when the next frame is due; the timestamp runs through the pause before it."""
+        now, due = self._now(), self._next_at
+        if due is None:
+            return now
+        missed = int((now - due) / duration)
+        if missed > 0:
+            self._playout.skip(missed)
+        return max(due, now)
+
+    def _end(self, reason: CallEnded) -> None:
+        super()._end(reason)
+        self.cancel_audio()
+
+
+def _match(codec: type[RTPCodec], offered: Sequence[RTPPayloadFormat]) -> RTPPayloadFormat | None:
+    """Return the offered format that a codec can serve: by its number first, then by name."""
+    name = codec.encoding_name.lower()
+    for fmt in offered:
+        said = fmt.encoding_name and fmt.encoding_name.lower()
+        if fmt.payload_type != codec.payload_type:
+            continue
+        # RFC 3551 §3: a dynamic number means what its rtpmap says, and nothing without one.
+        static = fmt.payload_type < _FIRST_DYNAMIC
+        if (said == name or (static and not said)) and codec.supports(fmt):
+            return fmt
+    for fmt in offered:
+        named = fmt.payload_type >= _FIRST_DYNAMIC and (fmt.encoding_name or "").lower() == name
+        if named and codec.supports(fmt):
+            return fmt
+    return None
+
+
+def _read_through(name: str, attribute: str) -> None:
+    """Make a field of AudioCall show what the playout, its single writer, holds."""
+
+    def read(self: AudioCall) -> int:
+        value: int = getattr(self._playout, attribute)
+        return value
+
+    def write(self: AudioCall, value: int) -> None:
+        setattr(self._playout, attribute, value)
+
+    setattr(AudioCall, name, property(read, write))
+
+
+_read_through("rtp_sequence_number", "sequence_number")
+_read_through("rtp_timestamp", "timestamp")
+_read_through("rtp_ssrc", "ssrc")
