@@ -51,9 +51,7 @@ class Attempt:
 
     def begin(self, now: float) -> None:
         """Start the ringing deadline and become findable for late 2xx."""
-        self.timer = self.core.timers.start(
-            now, self.core.settings.timing.ringing, "ringing", self
-        )
+        self.timer = self.core.timers.start(now, self.core.settings.timing.ringing, "ringing", self)
         self.core.attempts[(self.call.id, self.call.local_tag)] = self
 
     # From the client request

@@ -53,6 +53,8 @@ class ClientRequest:
         account: whose credentials may answer a challenge, None for nobody's.
         owner: who is told; None when nobody is.
         tag: our From tag where the From waits for the flow's address.
+        own_hop: whether the next hop is the account's own: its proxy or its domain.
+        inbound: whether it belongs to a dialog that the peer began.
         dialog: whose CSeq it takes, None outside a dialog.
         contact: parameters behind our Contact; None sends no Contact.
         response: the final response, once there is one.
@@ -65,6 +67,8 @@ class ClientRequest:
         "dialog",
         "done",
         "flow",
+        "inbound",
+        "own_hop",
         "owner",
         "request",
         "response",
@@ -87,6 +91,8 @@ class ClientRequest:
         self.dialog: Dialog | None = None
         self.done = False
         self.flow: Flow | None = None
+        self.inbound = False
+        self.own_hop = False
         self.response: Response | None = None
         self.retries = 0
         self.sent: Request | None = None
@@ -139,6 +145,8 @@ class ClientRequest:
     def resolved(self, targets: Iterable[Target], reason: str, now: float) -> None:
         """Take the targets of the next hop."""
         self.targets = list(targets)
+        if self.own_hop and self.account is not None:
+            self.account.resolved(self.targets)
         if len(bytes(self.request)) + 200 > self.core.settings.max_datagram_request:
             # RFC 3261 §18.1.1: a large request goes over a transport with congestion control.
             self.targets.sort(key=lambda target: target.transport == "UDP")
@@ -267,7 +275,11 @@ class ClientRequest:
         assert self.flow is not None
         try:
             name, value = self.account.authorize(
-                self.sent, response, next_hop=self.flow, entropy=core.entropy
+                self.sent,
+                response,
+                next_hop=self.flow,
+                entropy=core.entropy,
+                inbound=self.inbound,
             )
         except AuthenticationError:
             core.counters["client.challenge_refused"] += 1
@@ -299,7 +311,9 @@ def rebuilt(request: Request, headers: Headers, body: bytes | None = None) -> Re
 _WITH_CONTACT = ("INVITE", "REGISTER", "OPTIONS", "SUBSCRIBE", "UPDATE", "REFER")
 
 
-def in_dialog(client: ClientRequest, dialog: Dialog, flow: Flow | None, now: float, *, sticky: bool) -> None:
+def in_dialog(
+    client: ClientRequest, dialog: Dialog, flow: Flow | None, now: float, *, sticky: bool
+) -> None:
     """Start a request of a dialog: over its flow where that leads to the next hop, else resolved.
 
     Args:

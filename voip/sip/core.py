@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from voip.errors import ParseError
 from voip.machine import Counters, Entropy, Flow, Timers, Transmit
+from voip.sip.admission import Admission, AdmissionSettings
 from voip.sip.events import MessageSeen
 from voip.sip.messages import Message
 from voip.sip.transactions import Transactions
-from voip.types import HostPort, is_loopback
+from voip.types import HostPort
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from voip.sip.client import ClientRequest
     from voip.sip.dialog import DialogKey
     from voip.sip.invite import Call
     from voip.sip.messages import Request
     from voip.sip.settings import EndpointSettings
+    from voip.sip.transactions import ServerTransaction
 
 __all__ = ["Core"]
 
@@ -52,11 +56,17 @@ class Core:
         self.transactions = Transactions(settings.timing, self.timers, self.counters, self.send)
         self.dialogs: dict[DialogKey, Call] = {}
         self.attempts: dict[tuple[str, str], Any] = {}
-        self.calls: set[Call] = set()
+        self.calls: dict[Call, None] = {}
         self.clients: set[ClientRequest] = set()
         self.waiting: dict[int, ClientRequest] = {}
         self.streams: dict[Flow, Any] = {}
-        self.allow = ", ".join((*METHODS, *settings.methods))
+        self.methods = (*METHODS, *settings.methods)
+        self.admission = Admission(
+            settings.admission or AdmissionSettings(peers=settings.peers), self.counters
+        )
+        self.transactions.on_server_gone = self._server_gone
+        self.close_flow: Callable[[Flow, str, float], None] = _no_flow
+        self.allow = ", ".join(self.methods)
         self._contacts: dict[tuple[str, HostPort], str] = {}
         self._tokens = 0
         self._secret: bytes | None = None
@@ -74,6 +84,18 @@ class Core:
             except ParseError:
                 return
             self.happened.append(MessageSeen(message, flow, True))
+
+    def send_raw(self, flow: Flow, data: bytes) -> None:
+        """Queue bytes that are no message: a keep-alive."""
+        if not flow.number or flow in self.streams:
+            self.out.append(Transmit(flow, data))
+
+    def uses(self, flow: Flow) -> bool:
+        """Tell whether a call lives on a connection; asked only when it has been idle for long."""
+        return any(call.flow == flow for call in self.calls)
+
+    def _server_gone(self, transaction: ServerTransaction) -> None:
+        self.admission.give_transaction(transaction.trusted)
 
     def token(self, client: ClientRequest) -> int:
         """Return a fresh number under which a client request is answered."""
@@ -125,6 +147,6 @@ class Core:
         address = self.listener(flow)
         return f"SIP/2.0/{flow.transport} {address};branch={self.new_branch()};rport"
 
-    def trusted(self, host: str) -> bool:
-        """Tell whether an address is exempt from the limits for strangers."""
-        return host.startswith("127.") or host in self.settings.peers or is_loopback(host)
+
+def _no_flow(flow: Flow, reason: str, now: float) -> None:
+    """Close nothing: the endpoint has not taken over yet."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 
 from voip.errors import LocalProtocolError, ParseError
 from voip.sip.headers import Headers
 from voip.sip.messages import Request
 from voip.sip.types import NameAddress, SipURI
+from voip.types import canonical_ip
 
 if TYPE_CHECKING:
+    from voip.machine import Flow
     from voip.sip.messages import Message, Response
 
-__all__ = ["Dialog", "DialogKey", "NextHop"]
+__all__ = ["Dialog", "DialogKey", "NextHop", "behind_nat"]
 
 DialogKey = tuple[str, str, str]
 
@@ -171,6 +174,32 @@ class Dialog:
         if contact is None and isinstance(remote, SipURI):  # RFC 2543 peers sent no Contact
             return remote
         raise LocalProtocolError("the peer's Contact is not a SIP URI")
+
+
+def behind_nat(dialog: Dialog, flow: Flow, via_host: str | None = None) -> bool:
+    """Tell whether the peer's Contact leads nowhere, so that only its flow reaches it.
+
+    Deviation from RFC 3261 §12.2.1.1, and what every phone behind a NAT depends on: without a proxy
+    that stays on the path, a peer whose packets come from another address than it believes to have
+    is answered where its packets come from.
+    """
+    contact = dialog.contact
+    if dialog.routes or contact is None or not isinstance(contact.uri, SipURI):
+        return False
+    source = flow.remote.host
+    if contact.uri.host == source:
+        return False
+    if via_host is not None and _address(via_host) not in (None, _address(source)):
+        return True
+    told, seen = _address(contact.uri.host), _address(source)
+    return told is not None and seen is not None and told.is_private and not seen.is_private
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(canonical_ip(host))
+    except ValueError:
+        return None
 
 
 def _text(value: bytes) -> str:

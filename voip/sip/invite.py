@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from voip.errors import EndCause, LocalProtocolError, ParseError
 from voip.sip.acceptance import Acceptance
 from voip.sip.client import ClientRequest, in_dialog
-from voip.sip.dialog import Dialog
+from voip.sip.dialog import Dialog, behind_nat
 from voip.sip.events import (
     CallConfirmed,
     CallFinished,
@@ -120,7 +120,7 @@ class Call:
         self.last_provisional: Response | None = None
         self.timer: Timer | None = None
         self.ring_until = 0.0
-        core.calls.add(self)
+        core.calls[self] = None
 
     @classmethod
     def offered(
@@ -129,10 +129,10 @@ class Call:
         """Begin the callee's side of an INVITE."""
         call = cls(core, request, core.new_tag(), True)
         call.flow = flow
-        call.natted = "received" in request.via.parameters
         call.transaction = transaction
         transaction.user = call
         dialog = call.dialog = Dialog.answering(request, call.local_tag)
+        call.natted = behind_nat(dialog, flow, request.via.host)
         core.dialogs[(dialog.call_id, dialog.local_tag, dialog.remote_tag)] = call
         timing = core.settings.timing
         call.ring_until = now + timing.ringing
@@ -173,6 +173,7 @@ class Call:
         self._still()
         self.state = CallState.ANSWERED
         self.last_provisional = None
+        self.core.admission.give_invite(transaction.flow)
         acceptance = self.acceptance = Acceptance(
             self.core, self, self.request.cseq.number, not self.request.raw_body
         )
@@ -239,7 +240,12 @@ class Call:
         if self.state in (CallState.ANSWERED, CallState.CONFIRMED):
             self.lost(cause, None, "", now)
         elif self.state in _UNANSWERED:
-            self.give_up(cause if not self.incoming or cause is not EndCause.LOCAL_HANGUP else EndCause.REJECTED, now)
+            self.give_up(
+                cause
+                if not self.incoming or cause is not EndCause.LOCAL_HANGUP
+                else EndCause.REJECTED,
+                now,
+            )
 
     def reinvite(self, now: float, body: bytes) -> None:
         """Offer anew (RFC 3261 §14.1); an empty body asks the peer for an offer.
@@ -294,12 +300,25 @@ class Call:
         hosts = [canonical_ip(host) for host in dialog.hosts()]
         return canonical_ip(flow.remote.host) in hosts
 
-    def invited(self, request: Request, transaction: ServerTransaction, now: float) -> None:
+    def in_order(self, remote_tag: str, number: int) -> bool:
+        """Take the CSeq of a request in a dialog of the call; False when it is not a new one."""
+        dialog = self.dialog
+        if dialog is None and self.attempt is not None:
+            dialog = self.attempt.early.get(remote_tag)
+        if dialog is None or number <= dialog.remote_cseq:
+            return False
+        dialog.remote_cseq = number
+        return True
+
+    def invited(
+        self, request: Request, transaction: ServerTransaction, flow: Flow, now: float
+    ) -> None:
         """Take a re-INVITE, or tell why not now (RFC 3261 §14.2)."""
         status = self._busy_status()
         if status is None:
             self.remote_offer = RemoteOffer(self.core, self, request, transaction, now)
-            transaction.user = self
+            if flow.number or self.natted:
+                self.flow = flow  # the peer's new connection, or its NAT's new mapping
             self.core.happened.append(CallReoffered(self, request))
             return
         headers = ()
@@ -310,7 +329,7 @@ class Call:
         response = request.respond(status, to_tag=self.local_tag, headers=headers)
         self.core.transactions.respond(transaction, response, now)
 
-    def ended_by_peer(self, request: Request, now: float) -> None:
+    def ended_by_peer(self, now: float) -> None:
         """Take a BYE that was answered already."""
         if self.state in _UNANSWERED and self.incoming:
             # RFC 3261 §15.1.2: pending requests are answered with 487.
@@ -323,10 +342,13 @@ class Call:
         self._finish(EndCause.REMOTE_HANGUP, None, "")
         self._close(now)
 
-    def cancelled(self, now: float) -> None:
-        """Take a CANCEL for the INVITE, that was answered with 200 already (RFC 3261 §9.2)."""
-        if self.state in _UNANSWERED:
+    def cancelled(self, target: ServerTransaction, now: float) -> None:
+        """Take a CANCEL, that was answered with 200 already; too late, it changes nothing (§9.2)."""
+        offer = self.remote_offer
+        if target is self.transaction and self.state in _UNANSWERED:
             self._refuse(487, EndCause.CANCELLED, now)
+        elif offer is not None and target is offer.transaction and not offer.answered:
+            offer.refuse(now, 487)
 
     def ack_received(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """Take an ACK that came under the branch of the INVITE (RFC 2543 peers)."""
@@ -366,6 +388,7 @@ class Call:
         self.dialog = dialog
         self.request = client.sent
         self.flow = client.flow
+        self.natted = client.flow is not None and behind_nat(dialog, client.flow)
         self.state = CallState.ANSWERED
 
     def acknowledged(self) -> None:
@@ -433,6 +456,7 @@ class Call:
     def transaction_failed(self, transaction: Transaction, reason: str, now: float) -> None:
         """Note that the path of an unanswered INVITE is gone."""
         if transaction is self.transaction and not self.finished:
+            self.core.admission.give_invite(transaction.flow)
             self._finish(EndCause.TRANSPORT_LOST, None, "")
             self._close(now)
 
@@ -520,6 +544,7 @@ class Call:
         transaction = self._unanswered()
         response = self._build(status, b"", reason, headers)
         self.state = CallState.ENDING
+        self.core.admission.give_invite(transaction.flow)
         self.core.transactions.respond(transaction, response, now)
         self._finish(cause, status, response.reason)
         self._close(now)
@@ -533,7 +558,7 @@ class Call:
                 quoted = reason.replace("\\", "\\\\").replace('"', '\\"')
                 request.headers.add("Reason", f'SIP;text="{quoted}"')
             client = ClientRequest(self.core, request, self)
-            client.account, client.dialog = self.account, dialog
+            client.account, client.dialog, client.inbound = self.account, dialog, self.incoming
             in_dialog(client, dialog, self.flow, now, sticky=self.natted)
         except (LocalProtocolError, ParseError):
             self.core.counters["call.unreachable_contact"] += 1
@@ -565,7 +590,7 @@ class Call:
         if self.local_offer is not None or self.remote_offer is not None:
             self._wind_up_offers(now)
         self.transaction = None
-        self.core.calls.discard(self)
+        self.core.calls.pop(self, None)
         if self.dialog is not None:
             self.core.dialogs.pop(self.dialog.key, None)
 

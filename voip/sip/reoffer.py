@@ -59,6 +59,7 @@ class LocalOffer:
             request = with_body(request, self.body)
         client = self.client = ClientRequest(self.core, request, self)
         client.account, client.dialog = call.account, call.dialog
+        client.inbound = call.incoming
         in_dialog(client, call.dialog, call.flow, now, sticky=call.natted)
 
     def progressed(self, client: ClientRequest, response: Response, now: float) -> None:

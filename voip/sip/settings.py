@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from voip.sip.admission import AdmissionSettings
+from voip.sip.framing import FramingLimits
 from voip.types import HostPort
 
 __all__ = ["EndpointSettings", "Timing"]
@@ -49,7 +51,7 @@ class EndpointSettings:
         listeners: transport ("UDP", "TCP", "TLS") to where we listen; its port goes into Via and Contact.
         contact_user: user part of our Contact.
         public_address: what peers reach us at, when that differs from the flow's own local address.
-        user_agent: value of User-Agent and Server; empty: nothing is told about us.
+        user_agent: value of User-Agent in our requests; empty: nothing is told about us.
         methods: further methods that are handed up as `RequestArrived`.
         supported: option tags that we understand.
         accept: body types that we take.
@@ -58,14 +60,15 @@ class EndpointSettings:
         timing: the timers.
         trying_at_once: say 100 as soon as an INVITE arrives instead of after `timing.trying`.
         max_calls: calls at a time; further ones get 503 with Retry-After.
-        max_transactions: server transactions at a time that strangers may hold.
-        max_trusted_transactions: the same for loopback and `peers`.
-        max_pending_per_source: unanswered INVITEs of one stranger's address.
         max_early_dialogs: early dialogs of one outgoing INVITE.
         max_datagram_request: a larger request prefers TCP where a target offers it (RFC 3261 §18.1.1).
         auth_retries: answered challenges per request, 401 and 407 together.
         glare_retries: tries of a re-INVITE that met 491.
         retry_after: seconds told with 503.
+        udp_keep_alive: seconds between the CRLFs that keep a NAT's mapping for a binding over UDP
+            open; 0 sends none.
+        admission: what strangers may cost; None takes the defaults, with `peers` exempt.
+        framing: what one connection may cost; None takes the defaults.
         trace: report every message as `MessageSeen`.
     """
 
@@ -80,12 +83,12 @@ class EndpointSettings:
     timing: Timing = field(default_factory=Timing)
     trying_at_once: bool = False
     max_calls: int = 1_000_000
-    max_transactions: int = 10_000
-    max_trusted_transactions: int = 1_000_000
-    max_pending_per_source: int = 50
     max_early_dialogs: int = 8
     max_datagram_request: int = 1300
     auth_retries: int = 2
     glare_retries: int = 5
     retry_after: int = 5
+    udp_keep_alive: float = 25.0
+    admission: AdmissionSettings | None = None
+    framing: FramingLimits | None = None
     trace: bool = False

@@ -260,16 +260,17 @@ class ServerTransaction(Transaction):
     """A request of a peer and what we say to it.
 
     Attributes:
-        merge_key: under which another copy of the same request is recognised (§8.2.2.2).
-        source: the peer's address, for limits per source.
+        identity: Call-ID, From tag, CSeq: what a CANCEL or another copy of the request shares with it
+            (§9.2, §8.2.2.2).
+        trusted: in which budget it is counted.
     """
 
-    __slots__ = ("merge_key", "source")
+    __slots__ = ("identity", "trusted")
 
     def __init__(self, layer: Transactions, kind: Kind, key: Hashable, flow: Flow) -> None:
         super().__init__(layer, kind, key, flow)
-        self.merge_key: Hashable = None
-        self.source = flow.remote.host
+        self.identity: Hashable = None
+        self.trusted = False
 
     @property
     def answered(self) -> bool:
@@ -326,7 +327,7 @@ class Transactions:
         self.clients: dict[Hashable, ClientTransaction] = {}
         self.servers: dict[Hashable, ServerTransaction] = {}
         self.merged: dict[Hashable, ServerTransaction] = {}
-        self._by_path: dict[Hashable, set[Transaction]] = {}
+        self._by_path: dict[Hashable, dict[Transaction, None]] = {}
         self.on_server_gone: Callable[[ServerTransaction], None] | None = None
 
     # Starting one
@@ -346,7 +347,7 @@ class Transactions:
         transaction.request = request
         transaction.data = bytes(request)
         self.clients[key] = transaction
-        self._by_path.setdefault(_path(flow), set()).add(transaction)
+        self._by_path.setdefault(_path(flow), {})[transaction] = None
         timing, start = self.timing, self.timers.start
         if not flow.reliable:
             transaction.interval = timing.t1
@@ -372,7 +373,7 @@ class Transactions:
         if invite:
             transaction.state = State.PROCEEDING
             if flow.reliable:
-                self._by_path.setdefault(_path(flow), set()).add(transaction)
+                self._by_path.setdefault(_path(flow), {})[transaction] = None
             if trying:
                 transaction.repeat = self.timers.start(now, trying, Input.TIMER_100, transaction)
             else:
@@ -383,9 +384,7 @@ class Transactions:
 
     def bound(self, transaction: ServerTransaction, now: float) -> None:
         """Give a non-INVITE server transaction a deadline while its user thinks."""
-        transaction.limit = self.timers.start(
-            now, self.timing.give_up, Input.TIMER_J, transaction
-        )
+        transaction.limit = self.timers.start(now, self.timing.give_up, Input.TIMER_J, transaction)
 
     # Feeding one
 
@@ -448,8 +447,8 @@ class Transactions:
         self._stop(transaction)
         if isinstance(transaction, ServerTransaction):
             self.servers.pop(transaction.key, None)
-            if transaction.merge_key is not None:
-                self.merged.pop(transaction.merge_key, None)
+            if self.merged.get(transaction.identity) is transaction:
+                del self.merged[transaction.identity]
             if self.on_server_gone is not None:
                 self.on_server_gone(transaction)
             if not transaction.flow.reliable:
@@ -459,7 +458,7 @@ class Transactions:
         path = _path(transaction.flow)
         peers = self._by_path.get(path)
         if peers is not None:
-            peers.discard(transaction)
+            peers.pop(transaction, None)
             if not peers:
                 del self._by_path[path]
 

@@ -1,0 +1,245 @@
+"""What happens to a request that comes in (RFC 3261 §8.2, §9.2, §12.2.2, §17.2.3).
+
+    validate ─▶ server transaction? (repeat, ACK) ─▶ ACK ─▶ CANCEL ─▶ in a dialog ─▶ out of any
+
+Whatever is refused before it belongs to anything is answered statelessly, once, with a To tag that
+every copy gets again (§8.2.7): a stranger leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from voip.errors import ParseError
+from voip.sip.events import RequestArrived
+from voip.sip.invite import Call
+from voip.sip.transactions import Input, server_key
+from voip.sip.validation import validate
+from voip.types import canonical_ip
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
+    from voip.machine import Flow
+    from voip.sip.core import Core
+    from voip.sip.messages import Request
+    from voip.sip.transactions import ServerTransaction
+
+__all__ = ["Reception"]
+
+
+class Reception:
+    """Gives every request to whom it belongs, or the answer it is owed.
+
+    Attributes:
+        closed: whether new calls are refused, since the endpoint goes down.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.closed = False
+
+    def take(self, request: Request, flow: Flow, now: float) -> None:
+        """Take one request."""
+        core = self.core
+        settings = core.settings
+        wrong = validate(
+            request,
+            transport=flow.transport,
+            allow=core.methods,
+            supported=settings.supported,
+            accept=settings.accept,
+        )
+        if wrong is not None:
+            core.counters[f"request.{wrong.status}"] += 1
+            self.answer(request, flow, wrong.status, wrong.headers, wrong.reason)
+            return
+        mark_source(request, flow)
+        key = server_key(request, flow)
+        method = request.method
+        transaction = core.transactions.servers.get(key)
+        if transaction is not None:
+            given = Input.ACK if method == "ACK" else Input.REQUEST
+            core.transactions.step(transaction, given, now, request)
+        elif method == "ACK":
+            self._acknowledged(request, flow, now)
+        elif method == "CANCEL":
+            self._cancelled(request, key, flow, now)
+        elif request.to.tag:
+            self._in_dialog(request, key, flow, now)
+        else:
+            self._out_of_dialog(request, key, flow, now)
+
+    def answer(
+        self,
+        request: Request,
+        flow: Flow,
+        status: int,
+        headers: Iterable[tuple[str, str]] = (),
+        reason: str | None = None,
+    ) -> None:
+        """Answer statelessly; an ACK is never answered (RFC 3261 §17)."""
+        if request.method == "ACK":
+            return
+        try:
+            mark_source(request, flow)
+        except (ParseError, ValueError):
+            self.core.counters["request.unusable_via"] += 1
+        response = request.respond(
+            status, reason=reason, to_tag=self._tag(request), headers=headers
+        )
+        self.core.send(flow, bytes(response))
+
+    def _tag(self, request: Request) -> str | None:
+        try:
+            return None if request.to.tag else self.core.stateless_tag(request)
+        except ParseError:
+            return None
+
+    def _refuse(self, request: Request, flow: Flow, status: int, why: str) -> None:
+        self.core.counters[f"request.{why}"] += 1
+        headers = ()
+        if status == 503:
+            headers = (("Retry-After", str(self.core.settings.retry_after)),)
+        self.answer(request, flow, status, headers)
+
+    def _serve(
+        self, request: Request, key: Hashable, flow: Flow, now: float
+    ) -> ServerTransaction | None:
+        """Begin a server transaction; None, and 503, when there are too many."""
+        core = self.core
+        trusted = core.admission.take_transaction(flow)
+        if trusted is None:
+            self._refuse(request, flow, 503, "too_many_transactions")
+            return None
+        trying = 0.0 if core.settings.trying_at_once else core.settings.timing.trying
+        transaction = core.transactions.serve(request, key, flow, now, trying=trying)
+        transaction.trusted = trusted
+        return transaction
+
+    def _acknowledged(self, request: Request, flow: Flow, now: float) -> None:
+        call = self.core.dialogs.get(
+            (request.call_id, request.to.tag or "", request.from_.tag or "")
+        )
+        if call is None or not call.known_path(flow):
+            self.core.counters["ack.stray"] += 1
+            return
+        call.acknowledged_by_peer(request, now)
+
+    def _cancelled(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
+        """RFC 3261 §9.2: by branch; the other identifiers must agree, since a branch can be guessed."""
+        core = self.core
+        target = core.transactions.servers.get(server_key(request, flow, "INVITE"))
+        if target is None or target.identity != _identity(request, "INVITE"):
+            self._refuse(request, flow, 481, "cancel_unmatched")
+            return
+        transaction = self._serve(request, key, flow, now)
+        if transaction is None:
+            return
+        call = target.user
+        tag = call.local_tag if isinstance(call, Call) else None
+        core.transactions.respond(transaction, request.respond(200, to_tag=tag), now)
+        if isinstance(call, Call):
+            call.cancelled(target, now)
+
+    def _in_dialog(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
+        core = self.core
+        tag = request.from_.tag or ""
+        call = core.dialogs.get((request.call_id, request.to.tag or "", tag))
+        if call is None or not call.known_path(flow):
+            why = "no_dialog" if call is None else "foreign_source"
+            self._refuse(request, flow, 481, why)
+            return
+        transaction = self._serve(request, key, flow, now)
+        if transaction is None:
+            return
+        transaction.user = call
+        number, method = request.cseq.number, request.method
+        transaction.identity = _identity(request, method)
+        if not call.in_order(tag, number):
+            # RFC 3261 §12.2.2; an equal number is a copy that came another way.
+            core.counters["request.cseq_out_of_order"] += 1
+            core.transactions.respond(transaction, request.respond(500), now)
+        elif method == "BYE":
+            core.transactions.respond(transaction, request.respond(200), now)
+            call.ended_by_peer(now)
+        elif method == "INVITE":
+            call.invited(request, transaction, flow, now)
+        elif method == "OPTIONS":
+            response = request.respond(200, headers=self._abilities())
+            core.transactions.respond(transaction, response, now)
+        else:
+            core.transactions.bound(transaction, now)
+            core.happened.append(RequestArrived(transaction, request))
+
+    def _out_of_dialog(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
+        core, method = self.core, request.method
+        identity = _identity(request, method)
+        if (request.branch, method) in core.transactions.clients:
+            self._refuse(request, flow, 482, "loop")  # our own request came back (RFC 3261 §16.3)
+        elif identity in core.transactions.merged:
+            self._refuse(request, flow, 482, "merged")  # RFC 3261 §8.2.2.2
+        elif method == "BYE":
+            self._refuse(request, flow, 481, "no_dialog")
+        elif self.closed:
+            self._refuse(request, flow, 503, "shutting_down")
+        elif method == "OPTIONS":
+            # RFC 3261 §11: as long as we take calls, 200; no state is needed for it.
+            self.answer(request, flow, 200, self._abilities())
+        elif method == "INVITE":
+            self._offered(request, key, flow, now)
+        else:
+            transaction = self._serve(request, key, flow, now)
+            if transaction is not None:
+                transaction.identity = identity
+                core.transactions.merged[identity] = transaction
+                core.transactions.bound(transaction, now)
+                core.happened.append(RequestArrived(transaction, request))
+
+    def _offered(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
+        core = self.core
+        if len(core.calls) >= core.settings.max_calls:
+            self._refuse(request, flow, 503, "too_many_calls")
+            return
+        if not core.admission.take_invite(flow):
+            self._refuse(request, flow, 503, "too_many_pending")
+            return
+        transaction = self._serve(request, key, flow, now)
+        if transaction is None:
+            core.admission.give_invite(flow)
+            return
+        identity = transaction.identity = _identity(request, "INVITE")
+        core.transactions.merged[identity] = transaction
+        Call.offered(core, request, flow, transaction, now)
+
+    def _abilities(self) -> list[tuple[str, str]]:
+        settings = self.core.settings
+        headers = [("Allow", self.core.allow), ("Accept", ", ".join(settings.accept))]
+        if settings.supported:
+            headers.append(("Supported", ", ".join(settings.supported)))
+        return headers
+
+
+def _identity(request: Request, method: str) -> tuple[str, str, int, str]:
+    """Return what every copy of a request has in common, whichever way it came (RFC 3261 §8.2.2.2)."""
+    return (request.call_id, request.from_.tag or "", request.cseq.number, method)
+
+
+def mark_source(request: Request, flow: Flow) -> None:
+    """Write into the top Via where the request came from (RFC 3261 §18.2.1, RFC 3581 §4).
+
+    Raises:
+        ParseError: a Via is missing or malformed.
+    """
+    via = request.via
+    host, parameters = flow.remote.host, via.parameters
+    if "rport" in parameters:
+        parameters["rport"] = str(flow.remote.port)
+    elif via.host == host or canonical_ip(via.host) == canonical_ip(host):
+        return
+    parameters["received"] = host
+    headers = request.headers
+    others = headers.values("Via")[1:]
+    headers.set("Via", str(via))
+    for position, value in enumerate(others, 1):
+        headers.insert(position, "Via", value)
