@@ -43,8 +43,8 @@ def blocking(function: F) -> F:
             def speech_buffer_ready(self, audio): ...
 
     Calling the method starts the work and returns an awaitable of its result. Sixty-four calls may
-    wait; what comes beyond is dropped and counted (`hooks.counters["blocking_dropped"]`). An error is
-    handed to `hook_failed`, the awaitable then gives None.
+    wait; what comes beyond is dropped and counted (`hooks.counters["blocking_dropped"]`). An error
+    is handed to `hook_failed`, the awaitable then gives None.
 
     Raises:
         TypeError: `function` is `async def`: it would run on the event loop after all.
@@ -70,11 +70,8 @@ def check_hooks(cls: type) -> None:
     """
     for name, declared in _declared(cls).items():
         found = inspect.getattr_static(cls, name)
-        if found is declared or any(
-            vars(base).get(name) is found
-            for base in cls.__mro__[1:]
-            if hasattr(base, "hook_failed")
-        ):
+        checked = [vars(base) for base in cls.__mro__[1:] if hasattr(base, "hook_failed")]
+        if found is declared or any(members.get(name) is found for members in checked):
             continue
         function = found.__func__ if isinstance(found, (staticmethod, classmethod)) else found
         if getattr(declared, _KIND) == "frame":

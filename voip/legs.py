@@ -4,9 +4,9 @@ Call legs and the SIP object are dataclasses. Their users write a bare subclass,
 with new fields, or a plain attribute that is meant as a new default; each must work, and none may
 share a list between two calls. `Extensible` sees to it:
 
-* an undecorated class becomes a keyword-only dataclass by itself: a parent when it is subclassed, the
-  class itself on first use (applying `dataclass` in `__init_subclass__` would corrupt a class that is
-  decorated a moment later);
+* an undecorated class becomes a keyword-only dataclass by itself: a parent when it is subclassed,
+  the class itself on first use (applying `dataclass` in `__init_subclass__` would corrupt a class
+  that is decorated a moment later);
 * objects compare and hash by identity, whatever the decorator says;
 * a plain attribute that overrides an inherited field is that field's new default;
 * a list, dict or set as a default is copied for each object, another unhashable default is shared;
@@ -69,13 +69,13 @@ def _compare_by_identity(cls: type) -> None:
     # `@dataclass` keeps what the class itself has, so these survive its eq=True.
     own = vars(cls)
     if "__eq__" not in own:
-        cls.__eq__ = object.__eq__  # type: ignore[method-assign]
+        setattr(cls, "__eq__", object.__eq__)  # noqa: B010 - not an assignment that mypy follows
     if own.get("__hash__") is None:
-        cls.__hash__ = object.__hash__  # type: ignore[method-assign]
+        setattr(cls, "__hash__", object.__hash__)  # noqa: B010
 
 
 def _adopt_defaults(cls: type) -> None:
-    """Give plain overrides the annotation, and mutable defaults the factory, that `dataclass` wants."""
+    """Give plain overrides the annotation, mutable defaults the factory that `dataclass` wants."""
     inherited: dict[str, Field[Any]] = getattr(cls, "__dataclass_fields__", {})
     real = {one.name: one for one in _fields(cls)}
     annotations = _annotations(cls)
@@ -104,7 +104,7 @@ def _fields(cls: type) -> tuple[Field[Any], ...]:
 
 
 def _override(cls: type, name: str) -> Any:
-    """Return the plain value that hides an inherited field, in the class or in a mixin before it."""
+    """Return the plain value that hides an inherited field, in the class or a mixin before it."""
     for base in cls.__mro__:
         if base is not cls and "__dataclass_fields__" in vars(base):
             if name in vars(base)["__dataclass_fields__"]:
