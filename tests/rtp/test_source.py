@@ -234,6 +234,18 @@ def test_hold_and_resume_keep_the_learnt_address():
     assert Sender(SAME_IP, ssrc=2).send(source, 1, 20) == [DROP] * 20
 
 
+def test_hold_by_no_address_keeps_the_learnt_one():
+    source = RemoteSource(rules())
+    phone = Sender(SIGNALLING)
+    phone.send(source, 0, 10)
+    source.renegotiated(rules(sdp=None))
+    assert phone.send(source, 1) == [ACCEPT]
+    source.renegotiated(rules())
+    assert source.destination() == SIGNALLING
+    source.renegotiated(rules("strict"))
+    assert source.locked is None
+
+
 def test_a_nat_that_rebinds_with_a_reinvite_is_learnt_again():
     source = RemoteSource(rules())
     Sender(SIGNALLING).send(source, 0, 10)

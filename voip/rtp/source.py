@@ -112,6 +112,7 @@ class RemoteSource:
         self._unproven = 0
         self._settled = False
         self._configure(rules)
+        self._named = self.rules.sdp
 
     def _configure(self, rules: SourceRules) -> None:
         sdp = _canonical(rules.sdp)
@@ -125,18 +126,20 @@ class RemoteSource:
     def renegotiated(self, rules: SourceRules) -> None:
         """Take the rules of a new offer or answer.
 
-        A new SDP address forgets what was learnt. Where the address stays (hold, resume), what was
-        learnt stays in use too, yet until the next packet from it another candidate may prove
-        itself: a NAT may have changed its mind together with the phone.
+        A new SDP address forgets what was learnt. Where the address stays (hold, resume, also by
+        `0.0.0.0`), what was learnt stays in use too, yet until the next packet from it another
+        candidate may prove itself: a NAT may have changed its mind together with the phone.
         """
-        before = self.rules
+        mode = self.rules.mode
         self._configure(rules)
         self._candidates.clear()
         self.released.clear()
         self._settled = False
-        if before.sdp != self.rules.sdp or before.mode != self.rules.mode:
+        sdp = self.rules.sdp
+        if mode != self.rules.mode or (sdp is not None and sdp != self._named):
             self.locked = self._rtcp = None
             self._unproven = 0
+        self._named = sdp or self._named
 
     def accept(self, packet: RTPPacket, addr: tuple[str, int], now: float) -> Verdict:
         """Judge a packet; after ACCEPT, look at `released` first.
