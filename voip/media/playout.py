@@ -1,9 +1,9 @@
-"""What a leg sends: a bounded queue of audio, and the only writer of sequence, timestamp and marker.
+"""What a leg sends: a bounded queue, and the only writer of sequence, timestamp and marker.
 
 A frame leaves per packet time. The pieces that are pushed run on into each other; the last frame is
 padded only when the queue is empty at its tick. Timestamps run through silence (RFC 3550 §5.1: they
-"increment monotonically and linearly in time"); the marker stands on the first packet after a pause in
-which none were sent (RFC 3551 §4.1).
+"increment monotonically and linearly in time"); the marker stands on the first packet after a pause
+in which none were sent (RFC 3551 §4.1).
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Playout:
         """Start the stream at random numbers (RFC 3550 §5.1) with a source of its own (§8.1)."""
         drawn = entropy(10)
         self.ssrc = int.from_bytes(drawn[:4], "big")
-        # Below 2**15, so that a late joiner of an SRTP stream knows the rollover count (RFC 3711 §3.3.1).
+        # RFC 3711 §3.3.1: below 2**15 a late joiner of an SRTP stream knows the rollover count.
         self.sequence_number = int.from_bytes(drawn[4:6], "big") & 0x7FFF
         self.timestamp = int.from_bytes(drawn[6:], "big")
 
@@ -185,7 +185,7 @@ class Playout:
         return frame
 
     def next_payload(self, *, silence: bool = False) -> tuple[bytes, bool] | None:
-        """Return the payload of this packet time and its marker; None when there is nothing to send.
+        """Return the payload of this packet time and its marker; None when nothing is to be sent.
 
         Follow it with `stamp`; call `skip` when it gave None.
 

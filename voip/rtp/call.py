@@ -1,8 +1,8 @@
 """The call leg that deals in packets, and the ports through which legs meet the world.
 
-A leg knows two ports: `MediaTransport` (its `wire`) and `Signalling` (`sip`). The few methods at the
-end of `RTPCall` are the only ones below the shells that touch asyncio, so that a leg made by hand
-works without an engine.
+A leg knows two ports: `MediaTransport` (its `wire`) and `Signalling` (`sip`). The few methods at
+the end of `RTPCall` are the only ones below the shells that touch asyncio, so that a leg made by
+hand works without an engine.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Signalling(Protocol):
     """What a leg asks of the protocol that set it up."""
 
     async def hang_up(self, call: Any, cause: EndCause = EndCause.LOCAL_HANGUP) -> None:
-        """End the call: BYE, CANCEL or a final response, as its state asks for; then `call._end`."""
+        """End the call by BYE, CANCEL or a final response, as its state asks; then `call._end`."""
 
     async def update(self, call: Any, media: MediaDescription) -> None:
         """Agree on new media (a re-INVITE)."""
@@ -145,8 +145,9 @@ class RTPCall(Extensible):
 
     @property
     def remote_address(self) -> Any:
-        """Where packets go: what the engine agreed on or learned, else the key under which
-        `rtp.calls` holds this leg; None when unknown.
+        """Where packets go; None when unknown.
+
+        What the engine agreed on or learned, else the key under which `rtp.calls` holds this leg.
         """
         if self._engine is not None:
             return self._engine.remote
