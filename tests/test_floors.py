@@ -33,8 +33,8 @@ FLOORS = {
         voip.rtp.stream voip.rtp.source voip.rtp.reports
         voip.media.jitter voip.media.vad voip.media.playout
     """,
-    2: "voip.hooks voip.legs voip.rtp.call voip.audio",
-    3: "voip.media.plane",
+    2: "voip.hooks voip.legs voip.rtp.call voip.audio.call voip.audio.activity voip.audio.echo",
+    3: "voip.media.plane voip.media.inline",
     4: """
         voip.aio voip.sockets voip.watchdog
         voip.sip.answer voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import secrets
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -70,10 +68,10 @@ class AudioCall(RTPCall):
     _decoder: Decoder | None = field(init=False, default=None, repr=False)
     _made_up: bool = field(init=False, default=False, repr=False)
     _line: deque[Ticket] = field(init=False, default_factory=deque, repr=False)
-    _pump: asyncio.Task[Any] | None = field(init=False, default=None, repr=False)
+    _pump: Any = field(init=False, default=None, repr=False)
     _next_at: float | None = field(init=False, default=None, repr=False)
     _slow: deque[Any] = field(init=False, default_factory=deque, repr=False)
-    _emitter: asyncio.Task[Any] | None = field(init=False, default=None, repr=False)
+    _emitter: Any = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Derive codec and sending side from `media`, and log `call_started`.
@@ -83,9 +81,8 @@ class AudioCall(RTPCall):
             NotImplementedError: it names one that is not supported.
         """
         super().__post_init__()
-        ssrc = int.from_bytes(secrets.token_bytes(4), "big")
         self.codec = self._codec_for(self.media, None)
-        self._playout = Playout(self.payload_type, self.codec, ssrc=ssrc)
+        self._playout = Playout(self.payload_type, self.codec, ssrc=self._random(4))
         call_event(logger, "call_started", caller=self.caller, **self._facts())
 
     def _facts(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -68,7 +69,9 @@ class MediaTransport(Protocol):
 class MediaEngine(Protocol):
     """What an adopted leg asks of its engine; a leg made by hand has none."""
 
-    remote: Any
+    @property
+    def remote(self) -> Any:
+        """Where packets go; None when unknown."""
 
     def push(self, packet: RTPPacket) -> None:
         """Take one packet into the jitter buffer."""
@@ -289,6 +292,10 @@ class RTPCall(Extensible):
         for future in self._waiters.pop(what, ()):
             if not future.done():
                 future.set_result(None)
+
+    @staticmethod
+    def _random(size: int) -> int:
+        return int.from_bytes(os.urandom(size), "big")
 
     def _run_in_thread(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
         """Run a function in this call's own worker thread, after those before it."""
