@@ -43,12 +43,13 @@ from voip.sip.registration import (
 from voip.sip.serving import AdoptedTransport, SipDriver, run_until_signal
 from voip.sip.session import CallSession
 from voip.sip.settings import EndpointSettings
-from voip.sip.types import SipURI, parse_uri
+from voip.sip.types import parse_uri
 from voip.types import HostPort, canonical_ip
 
 if TYPE_CHECKING:
+    from voip.media.plane import InlinePlane
     from voip.rtp.call import RTPCall
-    from voip.rtp.ports import MediaSocket
+    from voip.rtp.protocol import MediaSocket, RealtimeTransportProtocol
     from voip.sdp.types import MediaDescription
 
 __all__ = ["SIP", "SessionInitiationProtocol"]
@@ -192,9 +193,9 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             **fields: further fields of the leg.
 
         Returns:
-            An awaitable, and coroutine, that yields the leg once its 200 is sent. It may be ignored.
-            Awaiting raises NegotiationError (488 was sent), CallEnded (the caller gave up first) or
-            PortsExhaustedError (503 was sent).
+            An awaitable, and coroutine, that yields the leg once its 200 is sent; it may be
+            ignored. Awaiting raises NegotiationError (488 was sent), CallEnded (the caller gave
+            up first) or PortsExhaustedError (503 was sent).
 
         Raises:
             LocalProtocolError: this request was answered before.
@@ -207,17 +208,12 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
         if session.answer is not None:
             raise LocalProtocolError("the request was answered before")
         session.answer = answer
+        session.choose(call_class, fields)
         if self.rtp_stun_server_address is None:
-            session.accept(call_class, fields, None)
+            session.accept()
         else:
-            self._running.spawn(self._answer_in_public(session, call_class, fields), "answer")
+            self._spawn(session.accept_in_public(), "answer")
         return answer
-
-    async def _answer_in_public(
-        self, session: CallSession, call_class: type[RTPCall], fields: dict[str, Any]
-    ) -> None:
-        public = await self._public_address()
-        session.accept(call_class, fields, public)
 
     def reject(
         self, request: Request, *, status_code: int = 486, reason: str | None = None
@@ -252,19 +248,15 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
         driver = self._running
         target = parse_uri(uri)
         targets = await driver.targets(target, self._account)
-        public = await self._public_address() if self.rtp_stun_server_address else None
         session = CallSession(self)
+        session.choose(call_class, fields)
         session.outcome = asyncio.get_running_loop().create_future()
-        local_host = driver.local_address(targets[0].host)
         try:
-            body = session.offer(call_class, fields, local_host, public)
-            driver.command(
-                lambda now: session.begin(
-                    driver.machine.call(
-                        uri, now=now, body=body, account=self._account, targets=targets
-                    )
-                )
+            body = await session.offer(driver.local_address(targets[0].host))
+            place = functools.partial(
+                driver.machine.call, uri, body=body, account=self._account, targets=targets
             )
+            self.command(lambda now: session.begin(place(now=now)))
             leg: LegT = await session.outcome
         except BaseException:
             session.outcome.cancel()
@@ -472,7 +464,8 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
 
     def _adopted_ready(self) -> None:
         driver = self._running
-        driver.spawn(driver.rtp.open(driver.transports.adopted_host()), "open media")
+        host = next(iter(driver.settings.listeners.values()), HostPort("0.0.0.0", 0)).host  # noqa: S104
+        driver.spawn(driver.rtp.listen(host), "open media")
         if self._account is not None:
             self._spawn(self.register(), "register")
 
@@ -497,6 +490,10 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
         """The legs of the calls that are up."""
         return list(self._legs)
 
+    def entropy(self, count: int) -> bytes:
+        """Draw random bytes."""
+        return secrets.token_bytes(count)
+
     def command(self, action: Callable[[float], T]) -> T:
         """Run a command of the endpoint's machines at the present time, and drain."""
         return self._running.command(lambda _, now: action(now))
@@ -515,12 +512,19 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
         """
         return self._running.rtp.reserve(local_host, remote=remote, signalling_ip=signalling_ip)
 
+    @property
+    def rtp(self) -> RealtimeTransportProtocol:
+        """The shared media socket."""
+        return self._running.rtp
+
+    @property
+    def plane(self) -> InlinePlane:
+        """What drives the legs."""
+        return self._running.plane
+
     def trusts(self, host: str) -> bool:
         """Tell whether media for a peer may go wherever its description says."""
         return canonical_ip(host) in self._running.settings.peers
-
-    async def _public_address(self) -> HostPort:
-        return HostPort(*await self._running.rtp.public_address)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         return self._running.spawn(coroutine, name)

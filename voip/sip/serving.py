@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 from voip.aio import Driver, Recorder
 from voip.errors import TransportError
 from voip.machine import FlowOpened, OpenFlow, Resolve, Resolved, Target
+from voip.media.plane import InlinePlane
 from voip.rtp.protocol import RealtimeTransportProtocol
 from voip.sip.endpoint import Endpoint
 from voip.sip.resolver import Resolver
 from voip.sip.streams import StreamConnection
 from voip.sip.tls import client_context, server_context
 from voip.sip.transport import SipTransports
-from voip.sip.types import SipURI
+from voip.sip.types import URI, SipURI
 from voip.sip.udp import UdpListener
 from voip.sockets import local_address_towards
-from voip.types import HostPort, canonical_ip, is_unspecified
+from voip.types import canonical_ip, is_unspecified
 
 if TYPE_CHECKING:
     from voip.machine import Flow
@@ -42,6 +43,7 @@ class SipDriver(Driver[Endpoint]):
     Attributes:
         settings: the endpoint's; `listeners` is filled as listeners open.
         transports: the SIP sockets.
+        plane: drives the legs.
         rtp: the media sockets.
         adopted: the flow of an asyncio transport that the user made; every request then takes it.
     """
@@ -63,8 +65,12 @@ class SipDriver(Driver[Endpoint]):
         )
         self.transports = SipTransports(self.feed, loop=self.loop, tls=tls)
         self.resolver = Resolver(loop=self.loop)
+        self.plane = InlinePlane(secrets.token_bytes)
+        first, last = session.rtp_ports
         self.rtp = RealtimeTransportProtocol(
-            stun_server_address=session.rtp_stun_server_address, ports=session.rtp_ports
+            stun_server_address=session.rtp_stun_server_address,
+            ports=range(first, last + 1),
+            plane=self.plane,
         )
         self.adopted: Flow | None = None
 
@@ -112,7 +118,7 @@ class SipDriver(Driver[Endpoint]):
             context = server_context(tls_cert, tls_key)
             listeners["TLS"] = await self.transports.listen("TLS", host, secure, tls=context)
         self.settings.listeners = listeners
-        await self.rtp.open(host)
+        await self.rtp.listen(host)
         for name, local in listeners.items():
             logger.info("listening on %s %s", name, local)
 
@@ -126,14 +132,19 @@ class SipDriver(Driver[Endpoint]):
 
     # Where things are
 
-    async def targets(self, uri: SipURI, account: Account | None) -> tuple[Target, ...]:
+    async def targets(self, uri: URI, account: Account | None) -> tuple[Target, ...]:
         """Return where a request to `uri` may go, nearest choice first (RFC 3263).
 
         Raises:
-            TransportError: the name has no address.
+            TransportError: the name has no address, or only a proxy knows the way.
         """
-        transport = uri.parameters.get("transport")
-        host, port, secure = uri.host, uri.port, uri.scheme == "sips"
+        transport: str | None = None
+        host, port, secure = "", None, False
+        if isinstance(uri, SipURI):
+            transport = uri.parameters.get("transport")
+            host, port, secure = uri.host, uri.port, uri.scheme == "sips"
+        elif account is None or account.outbound_proxy is None:
+            raise TransportError(f"only an outbound proxy knows the way to {uri}")
         if account is not None and account.outbound_proxy is not None:
             host, port = account.outbound_proxy
             transport = transport or account.aor.parameters.get("transport")
@@ -176,9 +187,10 @@ class SipDriver(Driver[Endpoint]):
         self.transports.stop_accepting()
         until = self.now + drain_timeout
         if registration is not None:
-            self.command(lambda now: self.machine.unregister(registration, now))
-        self.command(lambda now: self.machine.shutdown(now))
-        while not self.machine.idle and self.now < until:
+            self.command(lambda machine, now: machine.unregister(registration, now))
+        self.command(lambda machine, now: machine.shutdown(now))
+        # The answers to BYE and REGISTER come when they come; nobody but us waits for them.
+        while not self.machine.idle and self.now < until:  # noqa: ASYNC110
             await asyncio.sleep(min(0.02, drain_timeout))
         self.transports.close()
         await self.transports.wait_closed()

@@ -34,7 +34,7 @@ from voip.types import HostPort
 if TYPE_CHECKING:
     from voip.media.plane import InlineMedia
     from voip.rtp.call import RTPCall
-    from voip.rtp.ports import MediaSocket
+    from voip.rtp.protocol import MediaSocket
     from voip.sip.invite import Call
     from voip.sip.messages import Message, Request, Response
     from voip.sip.protocol import SessionInitiationProtocol
@@ -116,21 +116,15 @@ class CallSession:
         with contextlib.suppress(LocalProtocolError):
             self.sip.command(lambda now: self._sip_call.reject(now, status))
 
-    def accept(
-        self, call_class: type[RTPCall], fields: dict[str, Any], public: HostPort | None
-    ) -> None:
-        """Answer the INVITE with a leg of `call_class`; the outcome goes to `answer`.
-
-        Args:
-            call_class: the user's class.
-            fields: further fields of the leg.
-            public: the media address that STUN found, None without STUN.
-        """
-        answer = self.answer
-        assert answer is not None
+    def choose(self, call_class: type[RTPCall], fields: dict[str, Any]) -> None:
+        """Note of which class the leg will be, and its further fields."""
         self._call_class, self._fields = call_class, fields
+
+    def accept(self) -> None:
+        """Answer the INVITE with a leg; the outcome goes to `answer`."""
+        assert self.answer is not None
         try:
-            leg = self._accept(public)
+            leg = self._accept()
         except NegotiationError as error:
             self._refuse(488, error)
         except ParseError as error:
@@ -138,34 +132,52 @@ class CallSession:
         except PortsExhaustedError as error:
             self._refuse(503, error)
         except LocalProtocolError:
-            answer.set_exception(self.ended or CallEnded(EndCause.CANCELLED))
+            self._release()
+            self.answer.set_exception(self.ended or CallEnded(EndCause.CANCELLED))
         except Exception as error:  # noqa: BLE001 - the user's class may raise anything: 500
             self._refuse(500, error)
             self.sip.hooks.failed("answer", error)
         else:
             if leg is not None:
-                answer.set_result(leg)
+                self.answer.set_result(leg)
 
-    def _accept(self, public: HostPort | None) -> RTPCall | None:
-        call, sip = self._sip_call, self.sip
-        assert self._call_class is not None
-        request = call.request
-        offer = _description(request)
+    async def accept_in_public(self) -> None:
+        """Answer once STUN has told the public address of the media socket."""
+        try:
+            self._reserve_for_answer()
+            await self._find_public_address()
+        except (TransportError, ParseError) as error:
+            self._refuse(503, error)
+            return
+        if self.ended is None:
+            self.accept()
+
+    def _reserve_for_answer(self) -> SessionDescription | None:
+        call = self._sip_call
+        assert call.flow is not None
+        offer = _description(call.request)
         remote = None if offer is None else _first_address(offer)
-        self._reserve(call.flow.local.host, remote, call.flow.remote.host, public)
+        self._reserve(call.flow.local.host, remote, call.flow.remote.host)
+        return offer
+
+    def _accept(self) -> RTPCall | None:
+        call, sip = self._sip_call, self.sip
+        offer = self._reserve_for_answer()
+        assert self._call_class is not None
         assert self._local is not None
         if offer is None:
             # RFC 3261 §13.3.1: an INVITE without an offer gets ours in the 2xx; the codec, and with
             # it the leg, is known when the ACK brings the answer.
             self._offer = make_offer(_formats(self._call_class), local=self._local)
-            sip.command(lambda now: call.accept(now, self._body(self._offer)))
+            body = self._body(self._offer)
+            sip.command(lambda now: call.accept(now, body))
             return None
         choose = self._call_class.negotiate_codec
         description, agreement = make_answer(offer, choose=choose, local=self._local)
-        leg = self._make_leg(agreement, CallerID.parse(request.headers["From"]))
+        leg = self._make_leg(agreement, CallerID.parse(call.request.headers["From"]))
         body = self._body(description)
         sip.command(lambda now: call.accept(now, body))
-        leg._begin()  # noqa: SLF001
+        leg._begin()
         return leg
 
     def _refuse(self, status: int, error: Exception) -> None:
@@ -194,27 +206,23 @@ class CallSession:
             self.answer.set_exception(error)
             self.hang_up()
             return
-        leg._begin()  # noqa: SLF001
+        leg._begin()
         self.answer.set_result(leg)
 
     # Outgoing
 
-    def offer(
-        self,
-        call_class: type[RTPCall],
-        fields: dict[str, Any],
-        local_host: str,
-        public: HostPort | None,
-    ) -> bytes:
+    async def offer(self, local_host: str) -> bytes:
         """Reserve a media socket and return the offer for an INVITE.
 
         Raises:
             PortsExhaustedError: no port is left.
             NegotiationError: the class has no codec.
         """
-        self._call_class, self._fields = call_class, fields
-        formats = _formats(call_class)
-        self._reserve(local_host, None, None, public)
+        assert self._call_class is not None
+        formats = _formats(self._call_class)
+        self._reserve(local_host, None, None)
+        if self.sip.rtp_stun_server_address is not None:
+            await self._find_public_address()
         assert self._local is not None
         self._offer = make_offer(formats, local=self._local)
         return self._body(self._offer)
@@ -235,32 +243,34 @@ class CallSession:
             self.outcome.set_exception(error)
             self.hang_up()
             return
-        leg._begin()  # noqa: SLF001
+        leg._begin()
         self.outcome.set_result(leg)
 
     # Both
 
-    def _reserve(
-        self,
-        local_host: str,
-        remote: HostPort | None,
-        signalling_ip: str | None,
-        public: HostPort | None,
-    ) -> None:
+    def _reserve(self, local_host: str, remote: HostPort | None, signalling_ip: str | None) -> None:
         if self._socket is not None:
             return
         sip = self.sip
         self._socket = sip.media_socket(local_host, remote, signalling_ip)
         local, rtcp = self._socket.local, self._socket.rtcp_local
-        shown = public or HostPort(sip.media_address or local_host, local.port)
         self._local = LocalMedia(
-            shown.host,
-            shown.port,
-            None if rtcp is None or public is not None else rtcp.port,
+            sip.media_address or local.host,
+            local.port,
+            rtcp.port,
             session_id=int.from_bytes(sip.entropy(4)),
             version=int.from_bytes(sip.entropy(3)),
             rtcp_mux=True,
         )
+
+    async def _find_public_address(self) -> None:
+        """Describe the media socket as others see it (RFC 8489)."""
+        assert self._socket is not None
+        assert self._local is not None
+        public = await self._socket.public_address()
+        if public != self._socket.local:
+            self._local.address, self._local.port = public
+            self._local.rtcp_port = public.port + 1
 
     def _body(self, description: SessionDescription | None) -> bytes:
         assert description is not None
@@ -270,24 +280,26 @@ class CallSession:
     def _make_leg(self, agreement: Agreement, caller: CallerID) -> RTPCall:
         assert self._call_class is not None
         assert self._socket is not None
+        sip = self.sip
         self.agreement = agreement
-        self.leg = leg = self._call_class(
-            rtp=self._socket.rtp,
-            sip=self.sip,
+        leg = self._call_class(
+            rtp=sip.rtp,
+            sip=sip,
             media=agreement.media,
             caller=caller,
             **{"call_id": self._sip_call.id, **self._fields},
         )
-        self.sip.adopted(self)
+        self.leg = leg
+        sip.adopted(self)
         source = RemoteSource(self._rules(agreement))
-        plane = self._socket.rtp.plane
-        self._media = plane.adopt(
-            leg, self._socket.link, source=source, agreement=agreement, now=self.sip.now
+        self._media = sip.plane.adopt(
+            leg, self._socket.link, source=source, agreement=agreement, now=sip.now
         )
-        self._socket.bind(self._media)
+        self._socket.bind(self._media, remote=agreement.remote, remote_rtcp=agreement.remote_rtcp)
         return leg
 
     def _rules(self, agreement: Agreement) -> SourceRules:
+        assert self._sip_call.flow is not None
         signalling = self._sip_call.flow.remote.host
         return SourceRules(
             mode="learn",
@@ -394,8 +406,10 @@ class CallSession:
 
     def _renegotiated(self, agreement: Agreement) -> None:
         self.agreement = agreement
-        if self._media is not None:
+        if self._media is not None and self._socket is not None:
             self._media.update(agreement, self.sip.now)
+            self._media.source.renegotiated(self._rules(agreement))
+            self._socket.move(agreement.remote, agreement.remote_rtcp)
 
     # The end
 
@@ -421,16 +435,16 @@ class CallSession:
         if self._updated is not None and not self._updated.done():
             self._updated.set_exception(reason)
         if self.leg is not None:
-            self.leg._end(reason)  # noqa: SLF001
+            self.leg._end(reason)
         else:
             facts = {"cause": cause.value, "status": status, "phrase": phrase}
             call_event(logger, "call_ended", call_id=self._sip_call.id, **facts)
 
     def _release(self) -> None:
         """Give the media socket back, in every way that a call can end."""
-        if self._media is not None and self._socket is not None:
-            self._socket.rtp.plane.release(self._media)
-        self._media = None
+        if self._media is not None:
+            self.sip.plane.release(self._media)
+            self._media = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
