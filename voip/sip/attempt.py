@@ -99,7 +99,7 @@ class Attempt:
         self._still()
         if self.client.stop():
             self._settle(now)
-            self.call.settled()
+            self.call.settled(now)
             return
         transaction = self.client.transaction
         if transaction is not None and transaction.state == "proceeding":
@@ -123,7 +123,7 @@ class Attempt:
             if self.client.transaction is not None:
                 self.core.transactions.drop(self.client.transaction)
             self._settle(now)
-            self.call.settled()
+            self.call.settled(now)
         elif reason == "acknowledge":
             self.core.counters["call.never_acknowledged"] += 1
             self.call.give_up(EndCause.FAILED, now)
@@ -147,7 +147,7 @@ class Attempt:
             self._end_stray(dialog, now)
             if self.cancelling and call.dialog is None:
                 self._settle(now)
-                call.settled()
+                call.settled(now)
             return
         early = self.early.get(tag)
         if early is not None:

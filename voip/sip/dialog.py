@@ -12,10 +12,12 @@ from voip.sip.types import NameAddress, SipURI
 from voip.types import canonical_ip
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from voip.machine import Flow
     from voip.sip.messages import Message, Response
 
-__all__ = ["Dialog", "DialogKey", "NextHop", "behind_nat"]
+__all__ = ["Dialog", "DialogKey", "NextHop", "behind_nat", "speaks_for"]
 
 DialogKey = tuple[str, str, str]
 
@@ -174,6 +176,24 @@ class Dialog:
         if contact is None and isinstance(remote, SipURI):  # RFC 2543 peers sent no Contact
             return remote
         raise LocalProtocolError("the peer's Contact is not a SIP URI")
+
+
+def speaks_for(dialog: Dialog | None, mine: Flow, flow: Flow, peers: Collection[str]) -> bool:
+    """Tell whether a flow from another address may speak for a peer: guessed tags are not enough.
+
+    Args:
+        dialog: whose target and routes may speak, None while there is none.
+        mine: the flow that the dialog came by.
+        flow: the one in question.
+        peers: addresses that speak for each other.
+    """
+    if flow.identity and flow.identity == mine.identity:
+        return True
+    if flow.remote.host in peers and mine.remote.host in peers:
+        return True
+    if dialog is None:
+        return False
+    return canonical_ip(flow.remote.host) in [canonical_ip(host) for host in dialog.hosts()]
 
 
 def behind_nat(dialog: Dialog, flow: Flow, via_host: str | None = None) -> bool:

@@ -30,24 +30,23 @@ from voip.sip import framing
 from voip.sip.admission import Verdict
 from voip.sip.attempt import Attempt
 from voip.sip.binding import Binding
-from voip.sip.client import ClientRequest
 from voip.sip.connection import Connection
 from voip.sip.core import Core
-from voip.sip.dialog import NextHop
-from voip.sip.events import MessageSeen, RequestFinished
-from voip.sip.headers import Headers
+from voip.sip.departure import Address, Asked, Departure, next_hop
+from voip.sip.events import MessageSeen
 from voip.sip.invite import Call
 from voip.sip.messages import Message, Request, Response
 from voip.sip.reception import Reception
 from voip.sip.settings import EndpointSettings
-from voip.sip.types import NameAddress, SipURI, TelURI, parse_uri
 from voip.sip.validation import validate_response
 
 if TYPE_CHECKING:
     from voip.machine import Counters
     from voip.sip.account import Account
+    from voip.sip.client import ClientRequest
     from voip.sip.registration import Registration
     from voip.sip.transactions import ServerTransaction
+    from voip.sip.types import SipURI, TelURI
 
 __all__ = ["Endpoint", "EndpointSettings"]
 
@@ -69,7 +68,7 @@ class Endpoint:
         self.core.close_flow = self._close
         self.counters: Counters = self.core.counters
         self._reception = Reception(self.core)
-        self._asked = _Asked(self.core)
+        self._asked = Asked(self.core)
         self._bindings: dict[Registration, Binding] = {}
 
     # Verbs
@@ -128,7 +127,7 @@ class Endpoint:
         body: bytes = b"",
         headers: Headered = (),
         account: Account | None = None,
-        from_: NameAddress | SipURI | str | None = None,
+        from_: Address | None = None,
         targets: Iterable[Target] | None = None,
     ) -> Call:
         """Place a call; drain afterwards.
@@ -149,21 +148,18 @@ class Endpoint:
         """
         if self._reception.closed:
             raise LocalProtocolError("the endpoint goes down")
-        parsed = _uri(uri)
-        hop = _next_hop(parsed, account)
-        tag = self.core.new_tag()
-        request = self._request("INVITE", parsed, tag, account, from_)
-        request.headers.add("Allow", self.core.allow)
+        core = self.core
+        departure = Departure(core, "INVITE", uri, account, from_)
+        departure.request.headers.add("Allow", core.allow)
         if self.settings.supported:
-            request.headers.add("Supported", ", ".join(self.settings.supported))
-        request = _filled(request, headers, bytes(body))
-        call = Call(self.core, request, tag, False)
+            departure.request.headers.add("Supported", ", ".join(self.settings.supported))
+        departure.fill(headers, bytes(body))
+        call = Call(core, departure.request, departure.tag, False)
         call.account = account
-        client = self._client(request, None, account, hop)
-        client.tag = tag
-        client.owner = call.attempt = Attempt(self.core, call, client)
+        client = departure.client(core, None)
+        client.owner = call.attempt = Attempt(core, call, client)
         call.attempt.begin(now)
-        client.start(now, targets=targets or (), hop=hop)
+        client.start(now, targets=targets or (), hop=departure.hop)
         return call
 
     def request(
@@ -175,7 +171,7 @@ class Endpoint:
         body: bytes = b"",
         headers: Headered = (),
         account: Account | None = None,
-        from_: NameAddress | SipURI | str | None = None,
+        from_: Address | None = None,
         targets: Iterable[Target] | None = None,
         flow: Flow | None = None,
     ) -> ClientRequest:
@@ -183,8 +179,14 @@ class Endpoint:
 
         Args:
             method: any but INVITE, ACK and CANCEL.
+            uri: whom to ask.
+            now: the time.
+            body: the body; a Content-Type other than application/sdp goes into `headers`.
+            headers: further header fields.
+            account: as for `call`.
+            from_: as for `call`.
+            targets: as for `call`.
             flow: over which it goes, when that is decided.
-            uri, now, body, headers, account, from_, targets: as for `call`.
 
         Raises:
             ParseError: (a ValueError) `uri` or `from_` is no address.
@@ -193,20 +195,17 @@ class Endpoint:
         """
         if method in ("INVITE", "ACK", "CANCEL"):
             raise LocalProtocolError(f"{method} belongs to a call")
-        parsed = _uri(uri)
-        hop = _next_hop(parsed, account)
-        tag = self.core.new_tag()
-        request = _filled(self._request(method, parsed, tag, account, from_), headers, bytes(body))
-        client = self._client(request, self._asked, account, hop)
-        client.tag = tag
-        client.start(now, flow=flow, targets=targets or (), hop=hop)
+        departure = Departure(self.core, method, uri, account, from_)
+        departure.fill(headers, bytes(body))
+        client = departure.client(self.core, self._asked)
+        client.start(now, flow=flow, targets=targets or (), hop=departure.hop)
         return client
 
     def register(self, registration: Registration, now: float) -> None:
         """Begin to register, and stay registered; drain afterwards."""
         binding = self._bindings.get(registration)
         if binding is None:
-            hop = _next_hop(registration.account.registrar, registration.account)
+            hop = next_hop(registration.account.registrar, registration.account)
             binding = self._bindings[registration] = Binding(self.core, registration, hop)
         registration.start(now)
         binding.drain(now)
@@ -360,94 +359,3 @@ class Endpoint:
         core.transactions.path_lost(flow, now)
         for binding in list(self._bindings.values()):
             binding.flow_lost(flow, now)
-
-    # Requests
-
-    def _client(
-        self,
-        request: Request,
-        owner: Any,
-        account: Account | None,
-        hop: NextHop,
-    ) -> ClientRequest:
-        client = ClientRequest(self.core, request, owner)
-        client.account = account
-        if account is not None:
-            proxy = account.outbound_proxy
-            client.own_hop = hop.host == (proxy.host if proxy else account.aor.host)
-        return client
-
-    def _request(
-        self,
-        method: str,
-        uri: SipURI | TelURI,
-        tag: str,
-        account: Account | None,
-        from_: NameAddress | SipURI | str | None,
-    ) -> Request:
-        """Build a request outside a dialog (RFC 3261 §8.1.1), without what only the flow tells."""
-        headers = Headers()
-        headers.add("Max-Forwards", "70")
-        if from_ is None and account is not None:
-            from_ = account.aor
-        if from_ is not None:
-            address = NameAddress.parse(from_) if isinstance(from_, str) else from_
-            if not isinstance(address, NameAddress):
-                address = NameAddress(address)
-            headers.add("From", str(address.with_tag(tag)))
-        headers.add("To", f"<{uri}>")
-        headers.add("Call-ID", self.core.entropy(16).hex())
-        headers.add("CSeq", f"1 {method}")
-        return Request(method, uri, headers)
-
-
-class _Asked:
-    """The owner of requests that the application sent."""
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-
-    def progressed(self, client: ClientRequest, response: Response, now: float) -> None:
-        """A provisional response is not told."""
-
-    def concluded(self, client: ClientRequest, response: Response, now: float) -> None:
-        """Tell the final response."""
-        self._core.happened.append(RequestFinished(client, response, ""))
-
-    def failed(self, client: ClientRequest, reason: str, now: float) -> None:
-        """Tell that there is none."""
-        self._core.happened.append(RequestFinished(client, None, reason))
-
-
-def _uri(uri: SipURI | TelURI | str) -> SipURI | TelURI:
-    parsed = parse_uri(uri) if isinstance(uri, str) else uri
-    if not isinstance(parsed, SipURI | TelURI):
-        raise LocalProtocolError(f"cannot call a {parsed.scheme}: address")
-    return parsed
-
-
-def _next_hop(uri: SipURI | TelURI, account: Account | None) -> NextHop:
-    """Return where a request goes first: the account's proxy, else the URI's host (RFC 3261 §8.1.2)."""
-    aor = None if account is None else account.aor
-    own = None if aor is None else NextHop.of(aor)
-    if isinstance(uri, SipURI):
-        hop = NextHop.of(uri)
-        if own is not None and uri.host == own.host and hop.port is None and not hop.transport:
-            hop = NextHop(hop.host, own.port, own.transport, hop.secure)
-    elif own is not None:
-        hop = own
-    else:
-        raise LocalProtocolError("a tel: number needs an account that knows the way")
-    proxy = None if account is None else account.outbound_proxy
-    if proxy is None or own is None:
-        return hop
-    return NextHop(proxy.host, proxy.port, hop.transport or own.transport, hop.secure or own.secure)
-
-
-def _filled(request: Request, headers: Headered, body: bytes) -> Request:
-    for name, value in headers:
-        request.headers.add(name, value)
-    if body and "Content-Type" not in request.headers:
-        request.headers.add("Content-Type", "application/sdp")
-    request.raw_body = body
-    return request

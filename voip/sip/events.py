@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from voip.sip.client import ClientRequest
     from voip.sip.invite import Call
     from voip.sip.messages import Message, Request, Response
-    from voip.sip.registration import Registration
     from voip.sip.transactions import ServerTransaction
 
 __all__ = [

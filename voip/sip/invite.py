@@ -4,8 +4,9 @@
        └───────────┴─▶ CANCELLING ───────────────────────────────────▲
 
 Machines here and beside it: `Call` (the state above, BYE, what a request inside the dialog gets),
-`Attempt` (the caller's INVITE: forks, ACK, CANCEL), `Acceptance` (a 2xx repeated until its ACK),
-`LocalOffer` and `RemoteOffer` (re-INVITE). A call *has* these; none of them knows another.
+`Attempt` (the caller's INVITE: forks, ACK, CANCEL) or `Invitation` (the callee's: ringing, 2xx),
+`Acceptance` (a 2xx repeated until its ACK), `LocalOffer` and `RemoteOffer` (re-INVITE). A call *has*
+these; none of them knows another.
 
 Inputs: commands of the application, requests inside the dialog from the endpoint, and what the parts
 report. `CallFinished` is told once, when the end is decided; what then lingers (a BYE without its
@@ -17,10 +18,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any
 
-from voip.errors import EndCause, LocalProtocolError, ParseError
-from voip.sip.acceptance import Acceptance
-from voip.sip.client import ClientRequest, in_dialog
-from voip.sip.dialog import Dialog, behind_nat
+from voip.errors import EndCause, LocalProtocolError
+from voip.sip.dialog import Dialog, behind_nat, speaks_for
 from voip.sip.events import (
     CallConfirmed,
     CallFinished,
@@ -28,16 +27,19 @@ from voip.sip.events import (
     CallReconfirmed,
     CallReoffered,
 )
+from voip.sip.farewell import Farewell
+from voip.sip.invitation import Invitation
 from voip.sip.reoffer import LocalOffer, RemoteOffer
-from voip.types import canonical_ip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from voip.machine import Flow, Timer
+    from voip.machine import Flow
+    from voip.sip.acceptance import Acceptance
     from voip.sip.attempt import Attempt
+    from voip.sip.client import ClientRequest
     from voip.sip.core import Core
-    from voip.sip.messages import Request, Response
+    from voip.sip.messages import Request
     from voip.sip.transactions import ServerTransaction, Transaction
     from voip.sip.types import NameAddress
 
@@ -77,7 +79,6 @@ class Call:
     """
 
     __slots__ = (
-        "acceptance",
         "account",
         "attempt",
         "core",
@@ -87,16 +88,13 @@ class Call:
         "flow",
         "id",
         "incoming",
-        "last_provisional",
+        "invitation",
         "local_offer",
         "local_tag",
         "natted",
         "remote_offer",
         "request",
-        "ring_until",
         "state",
-        "timer",
-        "transaction",
     )
 
     def __init__(self, core: Core, request: Request, local_tag: str, incoming: bool) -> None:
@@ -112,14 +110,10 @@ class Call:
         self.data: Any = None
         self.dialog: Dialog | None = None
         self.flow: Flow | None = None
-        self.transaction: ServerTransaction | None = None
-        self.acceptance: Acceptance | None = None
+        self.invitation: Invitation | None = None
         self.attempt: Attempt | None = None
         self.local_offer: LocalOffer | None = None
         self.remote_offer: RemoteOffer | None = None
-        self.last_provisional: Response | None = None
-        self.timer: Timer | None = None
-        self.ring_until = 0.0
         core.calls[self] = None
 
     @classmethod
@@ -129,15 +123,11 @@ class Call:
         """Begin the callee's side of an INVITE."""
         call = cls(core, request, core.new_tag(), True)
         call.flow = flow
-        call.transaction = transaction
+        call.invitation = Invitation(core, call, transaction, now)
         transaction.user = call
         dialog = call.dialog = Dialog.answering(request, call.local_tag)
         call.natted = behind_nat(dialog, flow, request.via.host)
         core.dialogs[(dialog.call_id, dialog.local_tag, dialog.remote_tag)] = call
-        timing = core.settings.timing
-        call.ring_until = now + timing.ringing
-        # A short wait first: most calls are answered by then and leave no long timer behind.
-        call.timer = core.timers.start(now, min(2.0, timing.ringing), "ringing", call)
         core.happened.append(CallOffered(call, request))
         return call
 
@@ -156,11 +146,9 @@ class Call:
         """
         if not 100 < status < 200:
             raise LocalProtocolError(f"{status} is not a provisional response")
-        transaction = self._unanswered()
-        response = self._build(status, bytes(body), None, ())
+        invitation = self._unanswered()
         self.state = CallState.RINGING
-        self.last_provisional = response
-        self.core.transactions.respond(transaction, response, now)
+        invitation.ring(status, bytes(body), now)
 
     def accept(self, now: float, body: bytes) -> None:
         """Answer with 200; it is repeated until its ACK.
@@ -168,17 +156,9 @@ class Call:
         Raises:
             LocalProtocolError: the call is not ours to answer, or was answered.
         """
-        transaction = self._unanswered()
-        response = self._build(200, bytes(body), None, (("Allow", self.core.allow),))
-        self._still()
+        invitation = self._unanswered()
         self.state = CallState.ANSWERED
-        self.last_provisional = None
-        self.core.admission.give_invite(transaction.flow)
-        acceptance = self.acceptance = Acceptance(
-            self.core, self, self.request.cseq.number, not self.request.raw_body
-        )
-        self.core.transactions.respond(transaction, response, now)
-        acceptance.start(transaction.flow, bytes(response), now)
+        invitation.accept(bytes(body), now)
 
     def reject(
         self,
@@ -285,20 +265,11 @@ class Call:
     # Requests of the peer inside the dialog
 
     def known_path(self, flow: Flow) -> bool:
-        """Tell whether a flow may speak for the peer (RELIABILITY E1): guessed tags are not enough."""
+        """Tell whether a flow may speak for the peer (RELIABILITY E1)."""
         mine = self.flow
         if mine is None or flow.remote.host == mine.remote.host:
             return True
-        if flow.identity and flow.identity == mine.identity:
-            return True
-        peers = self.core.settings.peers
-        if flow.remote.host in peers and mine.remote.host in peers:
-            return True
-        dialog = self.dialog
-        if dialog is None:
-            return False
-        hosts = [canonical_ip(host) for host in dialog.hosts()]
-        return canonical_ip(flow.remote.host) in hosts
+        return speaks_for(self.dialog, mine, flow, self.core.settings.peers)
 
     def in_order(self, remote_tag: str, number: int) -> bool:
         """Take the CSeq of a request in a dialog of the call; False when it is not a new one."""
@@ -321,7 +292,7 @@ class Call:
                 self.flow = flow  # the peer's new connection, or its NAT's new mapping
             self.core.happened.append(CallReoffered(self, request))
             return
-        headers = ()
+        headers: tuple[tuple[str, str], ...] = ()
         if status == 500:
             seconds = self.core.entropy(1)[0] % 11
             headers = (("Retry-After", str(seconds)),)
@@ -345,7 +316,7 @@ class Call:
     def cancelled(self, target: ServerTransaction, now: float) -> None:
         """Take a CANCEL, that was answered with 200 already; too late, it changes nothing (§9.2)."""
         offer = self.remote_offer
-        if target is self.transaction and self.state in _UNANSWERED:
+        if self._invited_by(target) and self.state in _UNANSWERED:
             self._refuse(487, EndCause.CANCELLED, now)
         elif offer is not None and target is offer.transaction and not offer.answered:
             offer.refuse(now, 487)
@@ -363,7 +334,7 @@ class Call:
                 self.state = CallState.CONFIRMED
                 self.core.happened.append(CallConfirmed(self, request))
             elif self.state is CallState.ENDING:
-                self._send_bye(now)
+                self._say_bye(now)
             return
         offer = self.remote_offer
         if offer is not None and offer.acceptance is not None:
@@ -411,9 +382,9 @@ class Call:
             self._finish(EndCause.FAILED, 503, reason)
         self._close(now)
 
-    def settled(self) -> None:
-        """Note that a cancelled INVITE is over."""
-        self._close(0.0)
+    def settled(self, now: float) -> None:
+        """Note that nothing more comes: a cancelled INVITE, or a BYE, is over."""
+        self._close(now)
 
     def give_up(self, cause: EndCause, now: float) -> None:
         """End a call that is not answered, or one whose 2xx has no ACK yet."""
@@ -441,7 +412,7 @@ class Call:
         self._wind_up_offers(now)
         # RFC 3261 §15: the callee must not BYE before the ACK, or before it gave up on it.
         if not waiting:
-            self._send_bye(now, phrase)
+            self._say_bye(now, phrase)
 
     def ack_missing(self, acceptance: Acceptance, now: float) -> None:
         """End a call whose ACK never came (RFC 3261 §13.3.1.4)."""
@@ -449,48 +420,25 @@ class Call:
         acceptance.acknowledged = True
         if self.state is CallState.ENDING:
             if acceptance is self.acceptance:
-                self._send_bye(now)
+                self._say_bye(now)
         elif self.state is not CallState.ENDED:
             self.lost(EndCause.ACK_TIMEOUT, None, "ACK missing", now)
 
     def transaction_failed(self, transaction: Transaction, reason: str, now: float) -> None:
         """Note that the path of an unanswered INVITE is gone."""
-        if transaction is self.transaction and not self.finished:
-            self.core.admission.give_invite(transaction.flow)
+        if self._invited_by(transaction) and not self.finished:
             self._finish(EndCause.TRANSPORT_LOST, None, "")
             self._close(now)
 
-    def concluded(self, client: ClientRequest, response: Response, now: float) -> None:
-        """Take the answer to our BYE, whatever it says."""
-        self._close(now)
-
-    def failed(self, client: ClientRequest, reason: str, now: float) -> None:
-        """Note that nobody answered our BYE."""
-        self.core.counters["call.bye_unanswered"] += 1
-        self._close(now)
-
-    def progressed(self, client: ClientRequest, response: Response, now: float) -> None:
-        """A provisional response to a BYE changes nothing."""
-
-    def expired(self, reason: str, now: float) -> None:
-        """Ring on (RFC 3261 §13.3.1.1: once a minute), or stop when it took too long."""
-        self.timer = None
-        transaction = self.transaction
-        if transaction is None or self.state not in _UNANSWERED:
-            return
-        timing = self.core.settings.timing
-        if now >= self.ring_until:
-            self.core.counters["call.ringing_timeout"] += 1
-            self._refuse(480, EndCause.NO_ANSWER, now)
-            return
-        start = self.ring_until - timing.ringing
-        if now >= start + timing.ring_again and self.last_provisional is not None:
-            self.core.transactions.respond(transaction, self.last_provisional, now)
-        beats = int((now - start) / timing.ring_again + 1e-6) + 1
-        at = min(start + beats * timing.ring_again, self.ring_until)
-        self.timer = self.core.timers.start_at(at, "ringing", self)
-
     # Steps
+
+    @property
+    def acceptance(self) -> Acceptance | None:
+        """Our 2xx to the INVITE; None before it, and for an outgoing call."""
+        return None if self.invitation is None else self.invitation.acceptance
+
+    def _invited_by(self, transaction: Transaction) -> bool:
+        return self.invitation is not None and self.invitation.transaction is transaction
 
     def _busy_status(self) -> int | None:
         """Return why a re-INVITE cannot be taken now, None when it can."""
@@ -506,32 +454,14 @@ class Call:
         if self.state is CallState.ANSWERED and not self.incoming:
             return 491
         # RFC 5407 §3.1.5: our own offer (in a 2xx) still waits for its answer (in the ACK).
-        for acceptance in (self.acceptance, self.remote_offer and self.remote_offer.acceptance):
-            if acceptance is not None and acceptance.offering and not acceptance.acknowledged:
-                return 491
-        return None
+        ours = [self.acceptance, self.remote_offer.acceptance if self.remote_offer else None]
+        waiting = any(item and item.offering and not item.acknowledged for item in ours)
+        return 491 if waiting else None
 
-    def _unanswered(self) -> ServerTransaction:
-        if self.transaction is None or self.state not in _UNANSWERED:
+    def _unanswered(self) -> Invitation:
+        if self.invitation is None or self.state not in _UNANSWERED:
             raise LocalProtocolError(f"cannot answer a call that is {self.state}")
-        return self.transaction
-
-    def _build(
-        self,
-        status: int,
-        body: bytes,
-        reason: str | None,
-        headers: Iterable[tuple[str, str]],
-    ) -> Response:
-        fields = [("Contact", self.core.contact(self.flow)), *headers] if status < 300 else headers  # type: ignore[arg-type]
-        return self.request.respond(
-            status,
-            reason=reason,
-            to_tag=self.local_tag,
-            headers=fields,
-            body=body,
-            content_type="application/sdp" if body else None,
-        )
+        return self.invitation
 
     def _refuse(
         self,
@@ -541,27 +471,12 @@ class Call:
         reason: str | None = None,
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
-        transaction = self._unanswered()
-        response = self._build(status, b"", reason, headers)
-        self.state = CallState.ENDING
-        self.core.admission.give_invite(transaction.flow)
-        self.core.transactions.respond(transaction, response, now)
+        response = self._unanswered().refuse(status, now, reason, headers)
         self._finish(cause, status, response.reason)
         self._close(now)
 
-    def _send_bye(self, now: float, reason: str = "") -> None:
-        dialog = self.dialog
-        try:
-            assert dialog is not None
-            request = dialog.request("BYE")
-            if reason:
-                quoted = reason.replace("\\", "\\\\").replace('"', '\\"')
-                request.headers.add("Reason", f'SIP;text="{quoted}"')
-            client = ClientRequest(self.core, request, self)
-            client.account, client.dialog, client.inbound = self.account, dialog, self.incoming
-            in_dialog(client, dialog, self.flow, now, sticky=self.natted)
-        except (LocalProtocolError, ParseError):
-            self.core.counters["call.unreachable_contact"] += 1
+    def _say_bye(self, now: float, reason: str = "") -> None:
+        if not Farewell(self.core, self).send(now, reason):
             self._close(now)
 
     def _wind_up_offers(self, now: float) -> None:
@@ -569,11 +484,6 @@ class Call:
             self.local_offer.stop()
         if self.remote_offer is not None:
             self.remote_offer.end(now)
-
-    def _still(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
     def _finish(self, cause: EndCause, status: int | None, phrase: str) -> None:
         if not self.finished:
@@ -583,13 +493,10 @@ class Call:
     def _close(self, now: float) -> None:
         """Leave the tables; nothing of the call is under way any more."""
         self.state = CallState.ENDED
-        if self.timer is not None:
-            self._still()
-        if self.acceptance is not None:
-            self.acceptance.stop()
+        if self.invitation is not None:
+            self.invitation.end()
         if self.local_offer is not None or self.remote_offer is not None:
             self._wind_up_offers(now)
-        self.transaction = None
         self.core.calls.pop(self, None)
         if self.dialog is not None:
             self.core.dialogs.pop(self.dialog.key, None)

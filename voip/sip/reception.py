@@ -98,7 +98,7 @@ class Reception:
 
     def _refuse(self, request: Request, flow: Flow, status: int, why: str) -> None:
         self.core.counters[f"request.{why}"] += 1
-        headers = ()
+        headers: tuple[tuple[str, str], ...] = ()
         if status == 503:
             headers = (("Retry-After", str(self.core.settings.retry_after)),)
         self.answer(request, flow, status, headers)

@@ -1,32 +1,38 @@
-"""The four transaction tables of RFC 3261 §17 with the corrections of RFC 6026, as data.
+"""Transactions (RFC 3261 §17, RFC 6026): what repeats, what waits, and what belongs together.
 
 Machines in this module and what feeds them:
 
-- *INVITE client* and *non-INVITE client*: `Transactions.request` starts one, responses reach it by the
-  branch and the method of their top Via and CSeq (§17.1.3).
-- *INVITE server* and *non-INVITE server*: `Transactions.serve` starts one, repeats and ACKs reach it by
-  `server_key` (§17.2.3), the user's responses by `Transactions.respond`.
+- *INVITE client* and *non-INVITE client*: `Transactions.request` starts one; responses reach it by
+  the branch of their top Via and the method of their CSeq (§17.1.3).
+- *INVITE server* and *non-INVITE server*: `Transactions.serve` starts one; repeats and ACKs reach it
+  by `server_key` (§17.2.3), the user's responses by `Transactions.respond`.
 
-Each is one table: (state, input) -> (state, action). An action is a method of `Transactions` of that
-name. What is not in a table is ignored and counted when it came from a peer or a clock, and is a
-`LocalProtocolError` when it came from our own side. The documentation draws its diagrams from
-`TABLES`, and the tests throw every input at every state.
+Each follows its table in `voip.sip.tables`. What a table does not hold is ignored and counted when it
+came from a peer or a clock, and is a `LocalProtocolError` when it came from our own side.
 
-Joint rules: retransmission of everything except the 2xx to an INVITE lives here (the 2xx is the INVITE
-usage's, §13.3.1.4); timers of zero length (reliable transports) fire within the same step; a terminated
-transaction has left the tables before its user hears of it.
+Joint rules: repeating everything but the 2xx to an INVITE is done here (the 2xx is the INVITE usage's,
+§13.3.1.4); timers of zero length (reliable transports) fire within the same step; a transaction that
+is over has left the tables before its user hears of it.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from voip.errors import LocalProtocolError
+from voip.sip.tables import TABLES, Input, Kind, State, Table
+from voip.sip.transaction import (
+    ClientTransaction,
+    ServerTransaction,
+    Transaction,
+    TransactionUser,
+    acknowledgement,
+    server_key,
+)
 
 if TYPE_CHECKING:
-    from voip.machine import Counters, Flow, Timer, Timers
+    from voip.machine import Counters, Flow, Timers
     from voip.sip.messages import Request, Response
     from voip.sip.settings import Timing
 
@@ -42,265 +48,8 @@ __all__ = [
     "server_key",
 ]
 
-_COOKIE = "z9hG4bK"
-
-
-class Kind(enum.StrEnum):
-    """Which of the four tables."""
-
-    INVITE_CLIENT = "INVITE client"
-    CLIENT = "non-INVITE client"
-    INVITE_SERVER = "INVITE server"
-    SERVER = "non-INVITE server"
-
-
-class State(enum.StrEnum):
-    """States of RFC 3261 §17; Accepted is RFC 6026 §7."""
-
-    CALLING = "calling"
-    TRYING = "trying"
-    PROCEEDING = "proceeding"
-    COMPLETED = "completed"
-    ACCEPTED = "accepted"
-    CONFIRMED = "confirmed"
-    TERMINATED = "terminated"
-
-
-class Input(enum.StrEnum):
-    """Everything that can happen to a transaction."""
-
-    PROVISIONAL = "1xx"
-    SUCCESS = "2xx"
-    FAILURE = "300-699"
-    REQUEST = "request again"
-    ACK = "ACK"
-    SEND_PROVISIONAL = "send 1xx"
-    SEND_SUCCESS = "send 2xx"
-    SEND_FAILURE = "send 300-699"
-    TIMER_100 = "timer 100"
-    TIMER_A = "timer A"
-    TIMER_B = "timer B"
-    TIMER_D = "timer D"
-    TIMER_E = "timer E"
-    TIMER_F = "timer F"
-    TIMER_G = "timer G"
-    TIMER_H = "timer H"
-    TIMER_I = "timer I"
-    TIMER_J = "timer J"
-    TIMER_K = "timer K"
-    TIMER_L = "timer L"
-    TIMER_M = "timer M"
-    TRANSPORT_ERROR = "transport error"
-
-
-S, I = State, Input  # noqa: E741 - the tables are read as tables
-Table = dict[tuple[State, Input], tuple[State, str]]
-
-#: RFC 3261 §17.1.1.2 as replaced by RFC 6026 §8.4.
-INVITE_CLIENT: Table = {
-    (S.CALLING, I.TIMER_A): (S.CALLING, "resend"),
-    (S.CALLING, I.TIMER_B): (S.TERMINATED, "time_out"),
-    (S.CALLING, I.TRANSPORT_ERROR): (S.TERMINATED, "fail"),
-    (S.CALLING, I.PROVISIONAL): (S.PROCEEDING, "proceed"),
-    (S.CALLING, I.SUCCESS): (S.ACCEPTED, "accept"),
-    (S.CALLING, I.FAILURE): (S.COMPLETED, "refuse"),
-    (S.PROCEEDING, I.PROVISIONAL): (S.PROCEEDING, "pass_response"),
-    (S.PROCEEDING, I.SUCCESS): (S.ACCEPTED, "accept"),
-    (S.PROCEEDING, I.FAILURE): (S.COMPLETED, "refuse"),
-    # Deviation: a lost connection ends a proceeding INVITE at once instead of at the ringing deadline.
-    (S.PROCEEDING, I.TRANSPORT_ERROR): (S.TERMINATED, "fail"),
-    (S.COMPLETED, I.FAILURE): (S.COMPLETED, "acknowledge_again"),
-    # Deviation: a 2xx after a non-2xx final (a proxy that broke §16.7) is still owed ACK and BYE.
-    (S.COMPLETED, I.SUCCESS): (S.COMPLETED, "pass_response"),
-    (S.COMPLETED, I.TRANSPORT_ERROR): (S.TERMINATED, "forget"),
-    (S.COMPLETED, I.TIMER_D): (S.TERMINATED, "forget"),
-    (S.ACCEPTED, I.SUCCESS): (S.ACCEPTED, "pass_response"),
-    (S.ACCEPTED, I.TIMER_M): (S.TERMINATED, "forget"),
-}
-
-#: RFC 3261 §17.1.2.2.
-CLIENT: Table = {
-    (S.TRYING, I.TIMER_E): (S.TRYING, "resend_slower"),
-    (S.TRYING, I.TIMER_F): (S.TERMINATED, "time_out"),
-    (S.TRYING, I.TRANSPORT_ERROR): (S.TERMINATED, "fail"),
-    (S.TRYING, I.PROVISIONAL): (S.PROCEEDING, "pass_response"),
-    (S.TRYING, I.SUCCESS): (S.COMPLETED, "conclude"),
-    (S.TRYING, I.FAILURE): (S.COMPLETED, "conclude"),
-    (S.PROCEEDING, I.TIMER_E): (S.PROCEEDING, "resend_slowest"),
-    (S.PROCEEDING, I.TIMER_F): (S.TERMINATED, "time_out"),
-    (S.PROCEEDING, I.TRANSPORT_ERROR): (S.TERMINATED, "fail"),
-    (S.PROCEEDING, I.PROVISIONAL): (S.PROCEEDING, "pass_response"),
-    (S.PROCEEDING, I.SUCCESS): (S.COMPLETED, "conclude"),
-    (S.PROCEEDING, I.FAILURE): (S.COMPLETED, "conclude"),
-    (S.COMPLETED, I.PROVISIONAL): (S.COMPLETED, "absorb"),
-    (S.COMPLETED, I.SUCCESS): (S.COMPLETED, "absorb"),
-    (S.COMPLETED, I.FAILURE): (S.COMPLETED, "absorb"),
-    (S.COMPLETED, I.TIMER_K): (S.TERMINATED, "forget"),
-}
-
-#: RFC 3261 §17.2.1 as replaced by RFC 6026 §8.5.
-INVITE_SERVER: Table = {
-    (S.PROCEEDING, I.REQUEST): (S.PROCEEDING, "repeat"),
-    (S.PROCEEDING, I.TIMER_100): (S.PROCEEDING, "send_trying"),
-    (S.PROCEEDING, I.SEND_PROVISIONAL): (S.PROCEEDING, "send_provisional"),
-    (S.PROCEEDING, I.SEND_SUCCESS): (S.ACCEPTED, "send_success"),
-    (S.PROCEEDING, I.SEND_FAILURE): (S.COMPLETED, "send_failure"),
-    (S.PROCEEDING, I.TRANSPORT_ERROR): (S.TERMINATED, "fail"),
-    (S.COMPLETED, I.REQUEST): (S.COMPLETED, "repeat"),
-    (S.COMPLETED, I.ACK): (S.CONFIRMED, "confirm"),
-    (S.COMPLETED, I.TIMER_G): (S.COMPLETED, "resend_slower"),
-    (S.COMPLETED, I.TIMER_H): (S.TERMINATED, "forget"),
-    (S.COMPLETED, I.TRANSPORT_ERROR): (S.TERMINATED, "forget"),
-    (S.CONFIRMED, I.REQUEST): (S.CONFIRMED, "absorb"),
-    (S.CONFIRMED, I.ACK): (S.CONFIRMED, "absorb"),
-    (S.CONFIRMED, I.TIMER_I): (S.TERMINATED, "forget"),
-    (S.ACCEPTED, I.REQUEST): (S.ACCEPTED, "absorb"),
-    (S.ACCEPTED, I.ACK): (S.ACCEPTED, "pass_ack"),
-    (S.ACCEPTED, I.TIMER_L): (S.TERMINATED, "forget"),
-}
-
-#: RFC 3261 §17.2.2. Timer J also bounds a transaction whose user never answers (no 408: RFC 4320 §4.2).
-SERVER: Table = {
-    (S.TRYING, I.REQUEST): (S.TRYING, "absorb"),
-    (S.TRYING, I.SEND_PROVISIONAL): (S.PROCEEDING, "send_provisional"),
-    (S.TRYING, I.SEND_SUCCESS): (S.COMPLETED, "send_final"),
-    (S.TRYING, I.SEND_FAILURE): (S.COMPLETED, "send_final"),
-    (S.TRYING, I.TIMER_J): (S.TERMINATED, "forget"),
-    (S.PROCEEDING, I.REQUEST): (S.PROCEEDING, "repeat"),
-    (S.PROCEEDING, I.SEND_PROVISIONAL): (S.PROCEEDING, "send_provisional"),
-    (S.PROCEEDING, I.SEND_SUCCESS): (S.COMPLETED, "send_final"),
-    (S.PROCEEDING, I.SEND_FAILURE): (S.COMPLETED, "send_final"),
-    (S.PROCEEDING, I.TIMER_J): (S.TERMINATED, "forget"),
-    (S.COMPLETED, I.REQUEST): (S.COMPLETED, "repeat"),
-    (S.COMPLETED, I.TIMER_J): (S.TERMINATED, "forget"),
-}
-
-TABLES: dict[Kind, Table] = {
-    Kind.INVITE_CLIENT: INVITE_CLIENT,
-    Kind.CLIENT: CLIENT,
-    Kind.INVITE_SERVER: INVITE_SERVER,
-    Kind.SERVER: SERVER,
-}
-
 _Action = Callable[["Transactions", Any, float, Any], None]
 _Rules = dict[State, dict[Input, tuple[State, _Action]]]
-
-
-class TransactionUser(Protocol):
-    """What a transaction reports to: a client request, a call, or whoever answers a request."""
-
-    def response_received(
-        self, transaction: ClientTransaction, response: Response, now: float
-    ) -> None:
-        """Take a response that is not a repeat."""
-
-    def transaction_failed(self, transaction: Transaction, reason: str, now: float) -> None:
-        """Learn that it ended without a final response: `timeout` or `transport`."""
-
-    def ack_received(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """Take an ACK that came under the branch of an accepted INVITE."""
-
-
-class Transaction:
-    """One transaction: its state, its two timers, and the bytes that it repeats.
-
-    Attributes:
-        kind: which table.
-        state: where in it.
-        key: under which it is found.
-        flow: where its messages go.
-        user: whom it reports to; None when nobody cares.
-        data: the bytes that are repeated: a request, a response, or the ACK of a refusal.
-    """
-
-    __slots__ = (
-        "data",
-        "flow",
-        "interval",
-        "key",
-        "kind",
-        "layer",
-        "limit",
-        "repeat",
-        "request",
-        "rules",
-        "state",
-        "user",
-    )
-
-    def __init__(self, layer: Transactions, kind: Kind, key: Hashable, flow: Flow) -> None:
-        self.layer = layer
-        self.kind = kind
-        self.rules = _COMPILED[kind]
-        self.key = key
-        self.flow = flow
-        self.state = State.CALLING
-        self.user: Any = None
-        self.data = b""
-        self.request: Request | None = None
-        self.repeat: Timer | None = None
-        self.limit: Timer | None = None
-        self.interval = 0.0
-
-    def expired(self, reason: str, now: float) -> None:
-        """Take the expiry of one of its timers, named by its input."""
-        self.layer.step(self, reason, now)
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} transaction, {self.state}>"
-
-
-class ClientTransaction(Transaction):
-    """A request of ours and what comes back."""
-
-    __slots__ = ()
-
-
-class ServerTransaction(Transaction):
-    """A request of a peer and what we say to it.
-
-    Attributes:
-        identity: Call-ID, From tag, CSeq: what a CANCEL or another copy of the request shares with it
-            (§9.2, §8.2.2.2).
-        trusted: in which budget it is counted.
-    """
-
-    __slots__ = ("identity", "trusted")
-
-    def __init__(self, layer: Transactions, kind: Kind, key: Hashable, flow: Flow) -> None:
-        super().__init__(layer, kind, key, flow)
-        self.identity: Hashable = None
-        self.trusted = False
-
-    @property
-    def answered(self) -> bool:
-        """Whether a final response has left."""
-        return self.state not in (State.TRYING, State.PROCEEDING)
-
-
-def server_key(request: Request, flow: Flow, method: str | None = None) -> Hashable:
-    """Return the key of the server transaction that a request belongs to (RFC 3261 §17.2.3).
-
-    The source address is part of it, so that two clients that use one branch do not meet. A branch
-    without the cookie, or with nothing behind it, falls back to the rules of RFC 2543.
-    """
-    via = request.via
-    name = method or request.method
-    if name == "ACK":
-        name = "INVITE"
-    branch = via.branch
-    if branch is not None and len(branch) > 7 and branch.startswith(_COOKIE):
-        return (branch, via.sent_by, flow.remote.host, name)
-    return (
-        request.raw_uri,
-        request.from_.tag,
-        request.call_id,
-        request.cseq.number,
-        branch,
-        via.sent_by,
-        flow.remote.host,
-        name,
-    )
 
 
 class Transactions:
@@ -428,7 +177,7 @@ class Transactions:
 
     def step(self, transaction: Transaction, given: str, now: float, message: Any = None) -> bool:
         """Feed one input; False (and counted) when the state has no use for it."""
-        rule = transaction.rules[transaction.state].get(given)  # type: ignore[call-overload]
+        rule = _COMPILED[transaction.kind][transaction.state].get(given)  # type: ignore[call-overload]
         if rule is None:
             self.counters["transaction.ignored"] += 1
             return False
@@ -618,19 +367,6 @@ class Transactions:
 
 def _path(flow: Flow) -> Hashable:
     return flow.number or flow.remote
-
-
-def acknowledgement(request: Request, response: Response) -> bytes:
-    """Return the ACK for a refusal: as the INVITE, but the response's To (RFC 3261 §17.1.1.3)."""
-    headers, to = request.headers, response.headers.raw("To") or b""
-    lines = [b"ACK ", request.raw_uri, b" SIP/2.0\r\nVia: ", headers.raw("Via") or b""]
-    lines += [b"\r\nMax-Forwards: 70\r\nTo: ", to, b"\r\nFrom: ", headers.raw("From") or b""]
-    lines += [b"\r\nCall-ID: ", headers.raw("Call-ID") or b""]
-    lines.append(b"\r\nCSeq: %d ACK" % request.cseq.number)
-    for route in headers.values("Route"):
-        lines += [b"\r\nRoute: ", route]
-    lines.append(b"\r\nContent-Length: 0\r\n\r\n")
-    return b"".join(lines)
 
 
 def _compile(table: Table) -> _Rules:
