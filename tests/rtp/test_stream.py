@@ -264,3 +264,9 @@ def test_send_statistics():
     sent.sent(packet(2), 1.02)
     assert (sent.packets, sent.octets, sent.last) == (2, 320, 1.02)
     assert sent.rtp_timestamp(1.52, 8000) == 320 + 4000
+
+
+def test_a_report_from_a_tick_before_the_sender_report_has_no_negative_delay():
+    stream = ReceiveStream(1, 8000)
+    stream.sender_report(1 << 32, 10.0)
+    assert stream.report(9.99).delay_since_last == 0

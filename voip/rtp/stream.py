@@ -184,7 +184,8 @@ class ReceiveStream:
         fraction = min(255, (missing << 8) // interval) if interval > 0 and missing > 0 else 0
         last, delay = 0, 0.0
         if self._sender_report is not None:
-            last, delay = self._sender_report[0], now - self._sender_report[1]
+            # A plane's tick may lie just before the datagram that came after it was planned.
+            last, delay = self._sender_report[0], max(0.0, now - self._sender_report[1])
         return ReportBlock(
             self.ssrc,
             fraction,
