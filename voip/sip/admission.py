@@ -23,7 +23,7 @@ from voip.machine import Counters, Flow
 from voip.sip.framing import is_sip, only_line_ends
 from voip.types import canonical_ip
 
-__all__ = ["Admission", "AdmissionSettings", "Verdict"]
+__all__ = ["Admission", "AdmissionSettings", "Verdict", "source_key"]
 
 _FIRST_LINE_BYTES = 8192
 
@@ -231,7 +231,7 @@ class Admission:
 
     def give_invite(self, flow: Flow) -> None:
         """End what `take_invite` counted; silent when it counted nothing."""
-        _count_down(self._invites, _source_key(_plain(flow.remote.host)))
+        _count_down(self._invites, source_key(flow.remote.host))
 
     def take_transaction(self, flow: Flow) -> bool | None:
         """Count a server transaction; the result goes to `give_transaction`.
@@ -266,8 +266,12 @@ def _plain(host: str) -> str:
     return canonical_ip(host) if ":" in host else host
 
 
+def source_key(host: str) -> str:
+    """Return what stands for one subscriber: an IPv4 address, or an IPv6 /64."""
+    return _source_key(_plain(host))
+
+
 def _source_key(plain: str) -> str:
-    """Return what stands for one subscriber: an IPv4 address, an IPv6 /64."""
     return ipaddress.IPv6Address(plain).packed[:8].hex(":", 2) if ":" in plain else plain
 
 
