@@ -1,7 +1,7 @@
-"""The caller's side of an INVITE until it is settled: forks, 2xx and their ACKs, CANCEL and its races.
+"""The caller's side of an INVITE until it is settled: forks, 2xx and their ACKs, CANCEL.
 
-An attempt outlives its call: as long as a 2xx may still come, it is ACKed and ended with BYE, so that
-nobody is left in a call that nobody made (RFC 3261 §13.2.2.4, §9.1; RFC 6026 §7.1).
+An attempt outlives its call: as long as a 2xx may still come, it is ACKed and ended with BYE, so
+that nobody is left in a call that nobody made (RFC 3261 §13.2.2.4, §9.1; RFC 6026 §7.1).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Attempt:
     # From the call
 
     def cancel(self, now: float) -> None:
-        """Take the INVITE back (RFC 3261 §9.1): at once, or as soon as a provisional response is here."""
+        """Take the INVITE back (RFC 3261 §9.1): at once, or once a provisional response is here."""
         self.cancelling = True
         self._drop_early()
         self._still()
@@ -233,7 +233,7 @@ def with_body(request: Request, body: bytes) -> Request:
 
 
 def _cancellation(invite: Request) -> Request:
-    """Return the CANCEL for an INVITE: same branch, same everything but the method (RFC 3261 §9.1)."""
+    """Return the CANCEL for an INVITE: same in everything but the method (RFC 3261 §9.1)."""
     headers = Headers()
     for name in ("Via", "Route", "Max-Forwards", "From", "To", "Call-ID"):
         for value in invite.headers.get_all(name):

@@ -1,4 +1,4 @@
-"""How a registration is carried: its REGISTER requests, the flow they used, and what keeps that alive."""
+"""How a registration is carried: its REGISTER requests, their flow, and what keeps that alive."""
 
 from __future__ import annotations
 

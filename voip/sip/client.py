@@ -5,7 +5,7 @@
         │            └──────────┤ 503, transport error, silence: the next target (RFC 3263 §4.3)
         └ no target given       └ 401, 407: the same target, next CSeq (RFC 3261 §22.2)
 
-Inputs: `Resolved`, `FlowOpened` and `FlowLost` by token, responses from the transaction, its own timer.
+Inputs: `Resolved`, `FlowOpened` and `FlowLost` by token, responses from the transaction, its timer.
 An ACK has no transaction: it is sent, remembered, and repeated on demand (RFC 3261 §13.2.2.4).
 """
 
@@ -324,7 +324,7 @@ def in_dialog(
         dialog: whose route set decides.
         flow: over which the dialog came.
         now: the time.
-        sticky: the peer sits behind a NAT, so its Contact leads nowhere and the flow is all there is.
+        sticky: the peer sits behind a NAT, so its Contact leads nowhere and only the flow reaches it.
     """
     hop = dialog.next_hop()
     client.start(now, flow=_reusable(client.core, hop, flow, sticky), hop=hop)

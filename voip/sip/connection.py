@@ -1,4 +1,4 @@
-"""One connection of an endpoint: its framing, its deadlines, its keep-alive (RFC 3261 §18.3, RFC 5626 §4.4.1)."""
+"""One connection of an endpoint: framing, deadlines, keep-alive (RFC 3261 §18.3, RFC 5626)."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Connection:
         self._deadline = self._ping = None
 
     def _watch(self) -> None:
-        """Keep one timer at the framer's deadline; a later one is noticed when the timer comes up."""
+        """Keep one timer at the framer's deadline; a later one is noticed when it comes up."""
         wanted, timer = self.framer.deadline(), self._deadline
         if wanted is None or (timer is not None and timer.at <= wanted.at):
             return

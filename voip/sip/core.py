@@ -1,4 +1,4 @@
-"""What the machines of one endpoint share: settings, timers, tables, and what leaves at the next drain."""
+"""What the machines of one endpoint share: settings, timers, tables, and what leaves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from voip.sip.transactions import Transactions
 from voip.types import HostPort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from voip.sip.client import ClientRequest
     from voip.sip.dialog import DialogKey
@@ -58,7 +58,7 @@ class Core:
         self.attempts: dict[tuple[str, str], Any] = {}
         self.calls: dict[Call, None] = {}
         self.clients: set[ClientRequest] = set()
-        self.waiting: dict[int, ClientRequest] = {}
+        self.waiting: dict[Hashable, ClientRequest] = {}
         self.streams: dict[Flow, Any] = {}
         self.methods = (*METHODS, *settings.methods)
         self.admission = Admission(

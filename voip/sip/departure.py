@@ -1,4 +1,4 @@
-"""Requests of ours that begin something: what they are made of, where they go first, who is told."""
+"""Requests of ours that begin something: what is in them, where they go first, who is told."""
 
 from __future__ import annotations
 

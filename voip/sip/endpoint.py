@@ -329,14 +329,14 @@ class Endpoint:
         if flow.number and flow not in core.streams:
             accepted = event.token is None
             core.streams[flow] = Connection(core, flow, now, accepted=accepted)
-        client = core.waiting.pop(event.token, None) if event.token is not None else None  # type: ignore[call-overload]
+        client = core.waiting.pop(event.token, None)
         if client is not None:
             client.flow_opened(flow, now)
 
     def _lost(self, event: FlowLost, now: float) -> None:
         core = self.core
         if event.token is not None:
-            client = core.waiting.pop(event.token, None)  # type: ignore[call-overload]
+            client = core.waiting.pop(event.token, None)
             if client is not None:
                 client.flow_failed(event.reason, now)
         if event.flow is not None:

@@ -47,7 +47,7 @@ class CallRinging:
 
 @dataclass(slots=True)
 class CallAnswered:
-    """Our call got its 2xx; the ACK has left, unless the INVITE had no offer (`call.acknowledge`)."""
+    """Our call got its 2xx; the ACK has left, unless the INVITE had no offer (`acknowledge`)."""
 
     call: Call
     response: Response
@@ -71,7 +71,7 @@ class CallReoffered:
 
 @dataclass(slots=True)
 class CallReconfirmed:
-    """The ACK for our 2xx of a re-INVITE is here; its body is the answer when the offer was ours."""
+    """The ACK for our 2xx of a re-INVITE is here; its body is the answer to an offer of ours."""
 
     call: Call
     request: Request

@@ -1,4 +1,4 @@
-"""Our BYE, from the moment the call is decided to be over until the peer agreed (RFC 3261 §15.1.1)."""
+"""Our BYE, from the decision that the call is over until the peer agreed (RFC 3261 §15.1.1)."""
 
 from __future__ import annotations
 

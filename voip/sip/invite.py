@@ -5,11 +5,11 @@
 
 Machines here and beside it: `Call` (the state above, BYE, what a request inside the dialog gets),
 `Attempt` (the caller's INVITE: forks, ACK, CANCEL) or `Invitation` (the callee's: ringing, 2xx),
-`Acceptance` (a 2xx repeated until its ACK), `LocalOffer` and `RemoteOffer` (re-INVITE). A call *has*
-these; none of them knows another.
+`Acceptance` (a 2xx repeated until its ACK), `LocalOffer` and `RemoteOffer` (re-INVITE). A call
+*has* these; none of them knows another.
 
-Inputs: commands of the application, requests inside the dialog from the endpoint, and what the parts
-report. `CallFinished` is told once, when the end is decided; what then lingers (a BYE without its
+Inputs: commands of the application, requests inside the dialog from the endpoint, and what the
+parts report. `CallFinished` is told once, when the end is decided; what then lingers (a BYE without its
 answer, a CANCEL that may cross a 2xx) is the machines' own business.
 """
 
@@ -314,7 +314,7 @@ class Call:
         self._close(now)
 
     def cancelled(self, target: ServerTransaction, now: float) -> None:
-        """Take a CANCEL, that was answered with 200 already; too late, it changes nothing (§9.2)."""
+        """Take a CANCEL that has its 200; when it is too late it changes nothing (§9.2)."""
         offer = self.remote_offer
         if self._invited_by(target) and self.state in _UNANSWERED:
             self._refuse(487, EndCause.CANCELLED, now)

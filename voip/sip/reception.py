@@ -127,7 +127,7 @@ class Reception:
         call.acknowledged_by_peer(request, now)
 
     def _cancelled(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
-        """RFC 3261 §9.2: by branch; the other identifiers must agree, since a branch can be guessed."""
+        """RFC 3261 §9.2: by branch; the rest must agree, since a branch can be guessed."""
         core = self.core
         target = core.transactions.servers.get(server_key(request, flow, "INVITE"))
         if target is None or target.identity != _identity(request, "INVITE"):
@@ -221,7 +221,7 @@ class Reception:
 
 
 def _identity(request: Request, method: str) -> tuple[str, str, int, str]:
-    """Return what every copy of a request has in common, whichever way it came (RFC 3261 §8.2.2.2)."""
+    """Return what every copy of a request has in common (RFC 3261 §8.2.2.2)."""
     return (request.call_id, request.from_.tag or "", request.cseq.number, method)
 
 

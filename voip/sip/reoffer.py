@@ -1,7 +1,8 @@
 """Offers inside a call: re-INVITE in both directions, and glare (RFC 3261 §14).
 
 - `LocalOffer`: our re-INVITE; 491 is retried after the times of §14.1, five tries at most.
-- `RemoteOffer`: the peer's; it waits for `answer` or `refuse`, then its 2xx is repeated until the ACK.
+- `RemoteOffer`: the peer's; it waits for `answer` or `refuse`, then its 2xx is repeated until the
+  ACK.
 
 A call has at most one of each; which one may begin is decided by the call.
 """
@@ -136,13 +137,10 @@ class LocalOffer:
         self.send(now)
 
     def _retry_later(self, now: float) -> None:
-        """RFC 3261 §14.1: 2.1 to 4 s for the owner of the Call-ID, 0 to 2 s for the other, in 10 ms."""
+        """RFC 3261 §14.1: the owner of the Call-ID waits 2.1 to 4 s, the other 0 to 2 s."""
         self.core.counters["call.glare"] += 1
         number = int.from_bytes(self.core.entropy(4), "big")
-        if self.call.incoming:
-            steps = number % 201
-        else:
-            steps = 210 + number % 191
+        steps = number % 201 if self.call.incoming else 210 + number % 191
         self._arm(steps / 100, now)
 
     def _arm(self, length: float, now: float) -> None:

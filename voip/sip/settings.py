@@ -48,7 +48,8 @@ class EndpointSettings:
     """Settings of one endpoint; read-only once it runs.
 
     Attributes:
-        listeners: transport ("UDP", "TCP", "TLS") to where we listen; its port goes into Via and Contact.
+        listeners: transport ("UDP", "TCP", "TLS") to where we listen; the port goes into Via and
+            Contact.
         contact_user: user part of our Contact.
         public_address: what peers reach us at, when that differs from the flow's own local address.
         user_agent: value of User-Agent in our requests; empty: nothing is told about us.
@@ -61,7 +62,8 @@ class EndpointSettings:
         trying_at_once: say 100 as soon as an INVITE arrives instead of after `timing.trying`.
         max_calls: calls at a time; further ones get 503 with Retry-After.
         max_early_dialogs: early dialogs of one outgoing INVITE.
-        max_datagram_request: a larger request prefers TCP where a target offers it (RFC 3261 §18.1.1).
+        max_datagram_request: a larger request prefers TCP where a target offers it
+            (RFC 3261 §18.1.1).
         auth_retries: answered challenges per request, 401 and 407 together.
         glare_retries: tries of a re-INVITE that met 491.
         retry_after: seconds told with 503.

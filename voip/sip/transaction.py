@@ -102,8 +102,8 @@ class ServerTransaction(Transaction):
     """A request of a peer and what we say to it.
 
     Attributes:
-        identity: Call-ID, From tag, CSeq: what a CANCEL or another copy of the request shares with it
-            (§9.2, §8.2.2.2).
+        identity: Call-ID, From tag, CSeq: what a CANCEL or another copy of the request shares
+            with it (§9.2, §8.2.2.2).
         trusted: in which budget it is counted.
     """
 

@@ -4,15 +4,15 @@ Machines in this module and what feeds them:
 
 - *INVITE client* and *non-INVITE client*: `Transactions.request` starts one; responses reach it by
   the branch of their top Via and the method of their CSeq (§17.1.3).
-- *INVITE server* and *non-INVITE server*: `Transactions.serve` starts one; repeats and ACKs reach it
-  by `server_key` (§17.2.3), the user's responses by `Transactions.respond`.
+- *INVITE server* and *non-INVITE server*: `Transactions.serve` starts one; repeats and ACKs reach
+  it by `server_key` (§17.2.3), the user's responses by `Transactions.respond`.
 
-Each follows its table in `voip.sip.tables`. What a table does not hold is ignored and counted when it
-came from a peer or a clock, and is a `LocalProtocolError` when it came from our own side.
+Each follows its table in `voip.sip.tables`. What a table does not hold is ignored and counted when
+it came from a peer or a clock, and is a `LocalProtocolError` when it came from our own side.
 
-Joint rules: repeating everything but the 2xx to an INVITE is done here (the 2xx is the INVITE usage's,
-§13.3.1.4); timers of zero length (reliable transports) fire within the same step; a transaction that
-is over has left the tables before its user hears of it.
+Joint rules: repeating everything but the 2xx to an INVITE is done here (the 2xx is the INVITE
+usage's, §13.3.1.4); timers of zero length (reliable transports) fire within the same step; a
+transaction that is over has left the tables before its user hears of it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 _Action = Callable[["Transactions", Any, float, Any], None]
-_Rules = dict[State, dict[Input, tuple[State, _Action]]]
+_Rules = dict[State, dict[str, tuple[State, _Action]]]
 
 
 class Transactions:
@@ -112,7 +112,7 @@ class Transactions:
     def serve(
         self, request: Request, key: Hashable, flow: Flow, now: float, *, trying: float = 0.2
     ) -> ServerTransaction:
-        """Follow a request of a peer; `trying` is the silence after which an INVITE gets its 100."""
+        """Follow a request of a peer; `trying` is the silence after which an INVITE gets a 100."""
         invite = request.method == "INVITE"
         transaction = ServerTransaction(
             self, Kind.INVITE_SERVER if invite else Kind.SERVER, key, flow
@@ -177,7 +177,7 @@ class Transactions:
 
     def step(self, transaction: Transaction, given: str, now: float, message: Any = None) -> bool:
         """Feed one input; False (and counted) when the state has no use for it."""
-        rule = _COMPILED[transaction.kind][transaction.state].get(given)  # type: ignore[call-overload]
+        rule = _COMPILED[transaction.kind][transaction.state].get(given)
         if rule is None:
             self.counters["transaction.ignored"] += 1
             return False
