@@ -28,6 +28,7 @@ __all__ = [
     "UdpSocket",
     "bind_udp",
     "enlarge_receive_buffer",
+    "is_in_use",
     "local_address_towards",
     "socket_family",
 ]
@@ -73,8 +74,19 @@ def bind_udp(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise TransportError(f"UDP {HostPort(host, port)}: {words(error)}") from error
+        raise _cannot_bind(host, port, error) from error
     return sock
+
+
+def _cannot_bind(host: str, port: int, error: OSError) -> TransportError:
+    return TransportError(f"UDP {HostPort(host, port)}: {words(error)}")
+
+
+def is_in_use(error: TransportError) -> bool:
+    """Tell whether a socket could not be bound because somebody else has the port."""
+    cause = error.__cause__
+    # EACCES is what Windows says of a port that is held exclusively.
+    return isinstance(cause, OSError) and cause.errno in (errno.EADDRINUSE, errno.EACCES)
 
 
 def words(error: OSError) -> str:
@@ -147,34 +159,74 @@ class UdpSocket(asyncio.DatagramProtocol):
         self._sock: socket.socket | None = None
         self._transport: asyncio.DatagramTransport | None = None
         self._reading = False
+        self._opening: asyncio.Task[Any] | None = None
 
     # Opening and closing
 
-    def open(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        """Take over a bound, non-blocking socket and read it.
+    def bind(self, host: str, port: int, loop: asyncio.AbstractEventLoop) -> HostPort:
+        """Bind, and read on the loop.
+
+        Where the loop has no readers, an asyncio transport is made in the background: `opened`
+        waits for it.
+
+        Returns:
+            The address that the socket is bound to.
 
         Raises:
-            NotImplementedError: the loop has no `add_reader`; use `open_transport`.
+            TransportError: the port is in use, or the address is not ours.
         """
-        loop.add_reader(sock.fileno(), self._readable)
-        self._loop, self._sock, self._reading = loop, sock, True
-        _report_icmp_errors(sock)
+        self._loop, self.closed = loop, False
+        # A virtual loop (voip.testing) has sockets in memory.
+        ether = getattr(loop, "ether", None)
+        if ether is not None:
+            try:
+                self._transport = ether.open_datagram(self, HostPort(host, port), None)
+            except OSError as error:
+                raise _cannot_bind(host, port, error) from error
+        else:
+            self._read(bind_udp(host, port), loop)
+        assert self.address is not None
+        return self.address
 
-    async def open_anyhow(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        """Take over a socket, through an asyncio transport where the loop has no readers."""
+    def _read(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        self._sock = sock
         try:
-            self.open(sock, loop)
-        except NotImplementedError:
-            await loop.create_datagram_endpoint(lambda: self, sock=sock)
+            loop.add_reader(sock.fileno(), self._readable)
+        except NotImplementedError:  # the Proactor loop of Windows
+            endpoint = loop.create_datagram_endpoint(lambda: self, sock=sock)
+            self._opening = loop.create_task(endpoint, name="open a UDP socket")
+            self._opening.add_done_callback(self._is_open)
+        else:
+            self._reading = True
+            _report_icmp_errors(sock)
+
+    def _is_open(self, opening: asyncio.Task[Any]) -> None:
+        self._opening = None
+        if not opening.cancelled() and opening.exception() is not None:
+            self.counters["open_failed"] += 1
+
+    async def opened(self) -> None:
+        """Wait until the socket is read; only where the loop has no readers is there a wait."""
+        if self._opening is not None:
+            await asyncio.wait([self._opening])
+
+    def enlarge(self, size_bytes: int = RECEIVE_BUFFER_BYTES) -> None:
+        """Ask for a large receive buffer; what is granted is logged."""
+        sock = self._sock
+        if sock is None and self._transport is not None:
+            sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            enlarge_receive_buffer(sock, size_bytes)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Adopt an asyncio datagram transport."""
+        if self.closed or self._transport not in (None, transport):
+            transport.close()  # closed while it was made, or another took its place
+            return
+        self._sock = None  # the transport owns it
         self._transport = cast(asyncio.DatagramTransport, transport)
         with contextlib.suppress(RuntimeError):  # fed by hand, without a loop
             self._loop = asyncio.get_running_loop()
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.type == socket.SOCK_DGRAM:
-            enlarge_receive_buffer(sock)
         if hasattr(transport, "max_size"):
             # asyncio reads into 256 KiB for each datagram: 17–23 µs against 6–9.
             transport.max_size = self._max_bytes + 1
@@ -182,11 +234,12 @@ class UdpSocket(asyncio.DatagramProtocol):
     def close(self) -> None:
         """Stop reading and close the socket. Idempotent."""
         self.closed = True
-        if self._sock is not None:
+        sock, self._sock = self._sock, None
+        if sock is not None and self._opening is None:
             if self._reading and self._loop is not None and not self._loop.is_closed():
-                self._loop.remove_reader(self._sock.fileno())
-            self._sock.close()
-            self._sock = None
+                self._loop.remove_reader(sock.fileno())
+            self._reading = False
+            sock.close()
         if self._transport is not None:
             self._transport.close()
             self._transport = None
@@ -244,9 +297,10 @@ class UdpSocket(asyncio.DatagramProtocol):
         self.counters["receive_error"] += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note that asyncio closed the transport."""
-        self._transport = None
-        self.closed = True
+        """Note that asyncio closed the transport; not one that another took the place of."""
+        if self._transport is None or self._transport.is_closing():
+            self._transport = None
+            self.closed = True
 
     def _read_errors(self) -> int:
         """Read the error queue; return how many entries it had."""
@@ -279,7 +333,7 @@ class UdpSocket(asyncio.DatagramProtocol):
             self._send_failed(error, data, address)
 
     def _send_by_transport(self, data: bytes, address: Address) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None:
             self.counters["send_after_close"] += 1
             return
         try:

@@ -2,41 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import socket
+from collections.abc import Callable
 
-from voip.errors import PortsExhaustedError, TransportError
-from voip.sockets import bind_udp
+from voip.errors import PortsExhaustedError
 
-__all__ = ["MediaPorts", "PortPair"]
-
-
-class PortPair:
-    """Two bound sockets; closing them gives their ports back, once.
-
-    Attributes:
-        port: the even port.
-        rtp: the socket on it.
-        rtcp: the socket on the next port.
-    """
-
-    __slots__ = ("_owner", "port", "rtcp", "rtp")
-
-    def __init__(
-        self, owner: MediaPorts, port: int, rtp: socket.socket, rtcp: socket.socket
-    ) -> None:
-        self.port = port
-        self.rtp = rtp
-        self.rtcp = rtcp
-        self._owner: MediaPorts | None = owner
-
-    def release(self) -> None:
-        """Close what is still open and give the ports back. Idempotent."""
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            self.rtp.close()
-            self.rtcp.close()
-            owner.give_back(self.port)
+__all__ = ["MediaPorts"]
 
 
 class MediaPorts:
@@ -46,7 +16,7 @@ class MediaPorts:
     ended call meet nobody.
 
     Args:
-        ports: the range; pairs whose odd port is outside are not used.
+        ports: the range; a pair whose odd port is outside is not used.
 
     Raises:
         ValueError: the range holds no pair, or leaves 1024–65535.
@@ -71,54 +41,24 @@ class MediaPorts:
         """How many pairs the range holds."""
         return self._count
 
-    def take(self, host: str) -> PortPair:
-        """Bind the next free pair.
+    def take(self, bind: Callable[[int], bool]) -> int:
+        """Return the even port of the next pair that `bind` gets.
 
         Args:
-            host: the address to bind, an IP literal.
+            bind: binds an even port and the next odd one; False when one of them is in use.
 
         Raises:
             PortsExhaustedError: every pair is in use, by us or by others.
-            TransportError: the address is not ours, or the process has no sockets left.
         """
-        for _ in range(self._count):
+        for _ in range(self._count if self.held < self._count else 0):
             port = self._first + 2 * self._next
             self._next = (self._next + 1) % self._count
-            if port in self._held:
-                continue
-            pair = self._bind(host, port)
-            if pair is not None:
+            if port not in self._held and bind(port):
                 self._held.add(port)
-                return pair
+                return port
         last = self._first + 2 * self._count - 1
         raise PortsExhaustedError(f"no RTP port is free in {self._first}–{last}")
 
-    def _bind(self, host: str, port: int) -> PortPair | None:
-        rtp = _bind_free(host, port)
-        if rtp is None:
-            return None
-        try:
-            rtcp = _bind_free(host, port + 1)
-        except TransportError:
-            rtp.close()
-            raise
-        if rtcp is None:
-            rtp.close()
-            return None
-        return PortPair(self, port, rtp, rtcp)
-
     def give_back(self, port: int) -> None:
-        """Note that a pair is free again; `PortPair.release` calls this."""
+        """Note that a pair is free again; exactly once for each `take`."""
         self._held.remove(port)
-
-
-def _bind_free(host: str, port: int) -> socket.socket | None:
-    """Bind, or return None when somebody else holds the port."""
-    try:
-        return bind_udp(host, port)
-    except TransportError as error:
-        cause = error.__cause__
-        # EACCES is what Windows says of a port that is held exclusively.
-        if isinstance(cause, OSError) and cause.errno in (errno.EADDRINUSE, errno.EACCES):
-            return None
-        raise

@@ -9,6 +9,7 @@ then that call's own rules decide. Nothing is guessed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from typing import Any, Protocol
@@ -20,12 +21,10 @@ from voip.rtp.packet import RTPPacket, classify
 from voip.rtp.ports import MediaPorts
 from voip.rtp.sharing import SharedCalls
 from voip.rtp.ticker import Ticker
-from voip.rtp.wires import MAX_PACKET_BYTES, MediaSocket, OwnSocket, SharedSocket
+from voip.rtp.wires import MAX_PACKET_BYTES, MediaSocket, OwnSocket, SharedSocket, bind_pair
 from voip.sockets import (
     Address,
     UdpSocket,
-    bind_udp,
-    enlarge_receive_buffer,
     local_address_towards,
     socket_family,
 )
@@ -86,7 +85,8 @@ class RealtimeTransportProtocol(UdpSocket):
         self._query: StunQuery | None = None
         self._host = "0.0.0.0"  # noqa: S104 - until `listen` says otherwise
         self._rtcp: UdpSocket | None = None
-        self._pair: Any = None
+        self._pair: int | None = None
+        self._listening = False
         self._sockets: set[MediaSocket] = set()
         self._shared = SharedCalls(self.counters)
 
@@ -108,30 +108,25 @@ class RealtimeTransportProtocol(UdpSocket):
             PortsExhaustedError: the range has no free pair.
         """
         loop = asyncio.get_running_loop()
-        self._host = host
+        self._host, self._listening = host, True
         await self._find_stun_server(loop)
+        rtcp = UdpSocket(
+            self._demultiplex_rtcp,
+            self._lost_remote,
+            max_bytes=MAX_PACKET_BYTES,
+            counters=self.counters,
+        )
         if port is None and self.ports is not None:
-            self._pair = self.ports.take(host)
-            rtp, rtcp = self._pair.rtp, self._pair.rtcp
+            self._pair = self.ports.take(lambda even: bind_pair(self, rtcp, host, even, loop))
+            self._rtcp = rtcp
         else:
-            rtp = bind_udp(host, port or 0)
-            rtcp = None
-            number = rtp.getsockname()[1]
-            if number % 2 == 0:
-                try:
-                    rtcp = bind_udp(host, number + 1)
-                except TransportError:  # one port then, and a=rtcp says so
-                    logger.debug("no RTCP port beside %d", number)
-        enlarge_receive_buffer(rtp)
-        await self.open_anyhow(rtp, loop)
-        if rtcp is not None:
-            self._rtcp = UdpSocket(
-                self._demultiplex_rtcp,
-                self._lost_remote,
-                max_bytes=MAX_PACKET_BYTES,
-                counters=self.counters,
-            )
-            await self._rtcp.open_anyhow(rtcp, loop)
+            bound = self.bind(host, port or 0, loop)
+            if bound.port % 2 == 0:
+                with contextlib.suppress(TransportError):  # one port then, and a=rtcp says so
+                    rtcp.bind(host, bound.port + 1, loop)
+                    self._rtcp = rtcp
+        self.enlarge()
+        await self.opened()
         self._discover_shared()
         address = self.address
         assert address is not None
@@ -151,6 +146,9 @@ class RealtimeTransportProtocol(UdpSocket):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Adopt an asyncio datagram transport."""
         super().connection_made(transport)
+        if self._listening:
+            return
+        self.enlarge()
         name = self.address
         if name is not None:
             self._host = name.host
@@ -162,7 +160,8 @@ class RealtimeTransportProtocol(UdpSocket):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything when asyncio closes the transport."""
         super().connection_lost(exc)
-        self.close()
+        if self.closed:
+            self.close()
 
     def close(self) -> None:
         """Close every socket, that of each call included. Idempotent."""
@@ -175,9 +174,9 @@ class RealtimeTransportProtocol(UdpSocket):
             self._rtcp.close()
             self._rtcp = None
         super().close()
-        if self._pair is not None:
-            self._pair.release()
-            self._pair = None
+        pair, self._pair = self._pair, None
+        if pair is not None and self.ports is not None:
+            self.ports.give_back(pair)
         self.calls.clear()
 
     # The public address
@@ -278,8 +277,8 @@ class RealtimeTransportProtocol(UdpSocket):
         host = self._host
         if (":" in host) != (":" in local_host):  # a second family beside the one listened on
             host = "::" if ":" in local_host else "0.0.0.0"  # noqa: S104
-        pair = self.ports.take(host)
-        own = OwnSocket(self, pair, local_host, loop, remote=remote, signalling_ip=signalling_ip)
+        own = OwnSocket(self, self.ports, host, local_host, loop)
+        own.remote, own.signalling_ip = remote, signalling_ip
         self._sockets.add(own)
         return own
 
@@ -292,9 +291,10 @@ class RealtimeTransportProtocol(UdpSocket):
         local = HostPort(local_host, address.port)
         rtcp = self._rtcp.address if self._rtcp is not None else None
         rtcp_local = local if rtcp is None else HostPort(local_host, rtcp.port)
-        shared = SharedSocket(self, local, rtcp_local, remote=remote, signalling_ip=signalling_ip)
+        shared = SharedSocket(self, local, rtcp_local)
+        shared.remote, shared.signalling_ip = remote, signalling_ip
         self._sockets.add(shared)
-        # From now on the address is taken, though packets wait for `bind`.
+        # From now on the address is taken, though its packets are only counted until `bind`.
         self._shared.file(shared)
         return shared
 

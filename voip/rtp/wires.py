@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
+from voip.errors import TransportError
 from voip.machine import Counters
 from voip.rtp.discovery import PublicAddress, StunQuery
 from voip.rtp.packet import classify
-from voip.rtp.ports import PortPair
-from voip.sockets import Address, UdpSocket
+from voip.rtp.ports import MediaPorts
+from voip.sockets import Address, UdpSocket, is_in_use
 from voip.types import HostPort
 
 __all__ = ["MAX_PACKET_BYTES", "MediaReceiver", "MediaSocket", "OwnSocket", "SharedSocket"]
@@ -77,15 +78,12 @@ class MediaSocket:
         owner: SocketOwner,
         local: HostPort,
         rtcp_local: HostPort,
-        *,
-        remote: HostPort | None = None,
-        signalling_ip: str | None = None,
     ) -> None:
         self.local = local
         self.rtcp_local = rtcp_local
-        self.remote = remote
-        self.remote_rtcp = _rtcp_of(remote)
-        self.signalling_ip = signalling_ip
+        self.remote: HostPort | None = None
+        self.remote_rtcp: HostPort | None = None
+        self.signalling_ip: str | None = None
         self.media: MediaReceiver | None = None
         self.closed = False
         self.counters: Counters = owner.counters
@@ -151,6 +149,25 @@ def _rtcp_of(remote: HostPort | None) -> HostPort | None:
     return HostPort(remote.host, remote.port + 1)
 
 
+def bind_pair(
+    rtp: UdpSocket, rtcp: UdpSocket, host: str, port: int, loop: asyncio.AbstractEventLoop
+) -> bool:
+    """Bind an even port and the next odd one; False when one of them is in use.
+
+    Raises:
+        TransportError: the address is not ours, or the process has no sockets left.
+    """
+    try:
+        rtp.bind(host, port, loop)
+        rtcp.bind(host, port + 1, loop)
+    except TransportError as error:
+        rtp.close()
+        if is_in_use(error):
+            return False
+        raise
+    return True
+
+
 class SharedSocket(MediaSocket):
     """A place on the shared socket."""
 
@@ -174,44 +191,38 @@ class SharedSocket(MediaSocket):
 class OwnSocket(MediaSocket):
     """A pair of ports for one call.
 
+    Args:
+        owner: the multiplexer.
+        ports: the range that the pair is taken from, and given back to.
+        bind_host: the address to bind.
+        local_host: our address as the peer reaches it.
+        loop: the event loop.
+
     Raises:
-        NotImplementedError: the loop has no `add_reader`; call `open_transports` on it instead.
+        PortsExhaustedError: no pair is free.
+        TransportError: the address is not ours, or the process has no sockets left.
     """
 
     def __init__(
         self,
         owner: SocketOwner,
-        pair: PortPair,
+        ports: MediaPorts,
+        bind_host: str,
         local_host: str,
         loop: asyncio.AbstractEventLoop,
-        *,
-        remote: HostPort | None = None,
-        signalling_ip: str | None = None,
     ) -> None:
-        super().__init__(
-            owner,
-            HostPort(local_host, pair.port),
-            HostPort(local_host, pair.port + 1),
-            remote=remote,
-            signalling_ip=signalling_ip,
+        self._rtp = UdpSocket(
+            self._received, self._lost, max_bytes=MAX_PACKET_BYTES, counters=owner.counters
         )
-        self._pair = pair
+        self._rtcp = UdpSocket(
+            self._received_rtcp, self._lost, max_bytes=MAX_PACKET_BYTES, counters=owner.counters
+        )
+        port = ports.take(lambda port: bind_pair(self._rtp, self._rtcp, bind_host, port, loop))
+        super().__init__(owner, HostPort(local_host, port), HostPort(local_host, port + 1))
+        self._ports = ports
         self._loop = loop
         self._query: StunQuery | None = None
         self._public: PublicAddress | None = None
-        self._opening: list[asyncio.Task[None]] = []
-        self._rtp = UdpSocket(
-            self._received, self._lost, max_bytes=MAX_PACKET_BYTES, counters=self.counters
-        )
-        self._rtcp = UdpSocket(
-            self._received_rtcp, self._lost, max_bytes=MAX_PACKET_BYTES, counters=self.counters
-        )
-        for udp, sock in ((self._rtp, pair.rtp), (self._rtcp, pair.rtcp)):
-            try:
-                udp.open(sock, loop)
-            except NotImplementedError:
-                # The Proactor loop: one short task per socket, none per packet.
-                self._opening.append(loop.create_task(udp.open_anyhow(sock, loop)))
 
     def _received(self, data: bytes, addr: Address) -> None:
         media = self.media
@@ -268,8 +279,6 @@ class OwnSocket(MediaSocket):
         if self._query is not None:
             self._query.close()
         self.discovered(None)  # whoever waits for the address is let go
-        for task in self._opening:
-            task.cancel()
         self._rtp.close()
         self._rtcp.close()
-        self._pair.release()
+        self._ports.give_back(self.local.port)

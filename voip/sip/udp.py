@@ -8,7 +8,7 @@ from typing import Any
 
 from voip.errors import TransportError
 from voip.machine import Counters, Datagram, Flow, FlowLost
-from voip.sockets import Address, UdpSocket, bind_udp, enlarge_receive_buffer, local_address_towards
+from voip.sockets import Address, UdpSocket, local_address_towards
 from voip.types import HostPort, canonical_ip, is_unspecified
 
 __all__ = ["UdpListener"]
@@ -53,15 +53,15 @@ class UdpListener(UdpSocket):
         Raises:
             TransportError: the port is in use, or the address is not ours.
         """
-        sock = bind_udp(host, port)
-        enlarge_receive_buffer(sock)
-        await self.open_anyhow(sock, self._event_loop)
-        self.local = self.address or HostPort(host, port)
+        self.local = self.bind(host, port, self._event_loop)
+        self.enlarge()
+        await self.opened()
         return self.local
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Adopt an asyncio datagram transport."""
         super().connection_made(transport)
+        self.enlarge()
         self.local = self.address or self.local
 
     def serves(self, host: str) -> bool:
