@@ -75,6 +75,7 @@ class Playout:
         "_encoder",
         "_increment",
         "_limit",
+        "_nobody",
         "_offset",
         "_paused",
         "_segments",
@@ -100,6 +101,7 @@ class Playout:
         self._segments: deque[tuple[FloatArray, Ticket]] = deque()
         self._offset = 0
         self._paused = True
+        self._nobody = Ticket()
         self.queued = 0
         self.changed = False
         self.use(codec, limit_frames=limit_frames)
@@ -140,7 +142,8 @@ class Playout:
         taken = min(self._limit - self.queued, audio.size)
         if taken <= 0:
             return 0
-        ticket = ticket or Ticket()
+        if ticket is None:
+            ticket = self._nobody
         ticket.pending += taken
         self._segments.append((audio[:taken], ticket))
         self.queued += taken
@@ -155,15 +158,21 @@ class Playout:
         segment, ticket = self._segments[0]
         start = self._offset
         stop = start + size
-        if stop < segment.size:  # all of it inside one piece: the usual case
+        if stop > segment.size:
+            return self._join(size)
+        # All of it inside one piece: the usual case.
+        if stop < segment.size:
             self._offset = stop
-            self.queued = queued - size
-            ticket.pending -= size
-            self.played_samples += size
-            if 2 * queued > self._limit >= 2 * self.queued:
-                self.changed = True
-            return segment[start:stop]
-        return self._join(size)
+        else:
+            self._segments.popleft()
+            self._offset = 0
+            self.changed = True
+        self.queued = queued - size
+        ticket.pending -= size
+        self.played_samples += size
+        if 2 * queued > self._limit >= 2 * self.queued:
+            self.changed = True
+        return segment[start:stop]
 
     def _join(self, size: int) -> FloatArray:
         frame = np.zeros(size, np.float32)
