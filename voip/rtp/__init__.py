@@ -5,6 +5,9 @@ from voip._lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "RTP": "voip.rtp.protocol:RealtimeTransportProtocol",
+        "RealtimeTransportProtocol": "voip.rtp.protocol",
+        "MediaPorts": "voip.rtp.ports",
         "HeaderExtension": "voip.rtp.packet",
         "RTCPSession": "voip.rtp.reports",
         "RTPCall": "voip.rtp.call",
