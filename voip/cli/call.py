@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voip.audio import AudioCall
+from voip.audio.call import AudioCall
 from voip.cli.audio import WaveRecorder, read_wave
 from voip.cli.output import CallRow, Output
 from voip.cli.report import CallReport, media_figures
@@ -84,7 +84,7 @@ class ScriptedCall(AudioCall):
         """What was kept: float32[samples], mono, at `RESAMPLING_RATE_HZ`."""
         return np.concatenate(self.frames) if self.frames else np.zeros(0, np.float32)
 
-    async def play(self, audio: NDArray[np.float32], sample_rate_hz: int) -> None:
+    async def say(self, audio: NDArray[np.float32], sample_rate_hz: int) -> None:
         """Say float32[samples], mono, at any rate; returns when the last packet has left."""
         rate = self.codec.sample_rate_hz
         await self.send_rtp_audio(self.resample(audio, sample_rate_hz, rate))
@@ -137,7 +137,7 @@ async def _talk(leg: ScriptedCall, options: CallOptions, speech: Any) -> None:
     """Play and listen as long as the options say."""
     playing = None
     if speech is not None:
-        playing = asyncio.create_task(leg.play(*speech))
+        playing = asyncio.create_task(leg.say(*speech))
     try:
         if options.duration is not None:
             await leg.wait_over(options.duration)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voip.audio import EchoCall
+from voip.audio.echo import EchoCall
 from voip.cli.output import CallRow, Output
 from voip.cli.running import ask_password, parse_aor, parse_proxy, with_codec
 from voip.errors import CallEnded

@@ -49,7 +49,7 @@ async def _call(
     uri = f"sip:echo@{HOST}:{port}"
     leg, report = await dial_and_measure(caller, uri, call_class, keep=True)
     answered = time.monotonic()
-    await leg.play(speech, rate)
+    await leg.say(speech, rate)
     await _listen_to_the_end(leg)
     media_figures(report, leg.wire)
     report.duration = time.monotonic() - answered

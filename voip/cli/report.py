@@ -96,7 +96,8 @@ def media_figures(report: CallReport, wire: Any) -> None:
         return
     report.round_trip = rtcp.round_trip_s
     report.sent = rtcp.sent.packets
-    streams = [stream for stream in rtcp.streams if stream.is_valid]
-    report.received = sum(stream.received for stream in streams)
-    report.lost = sum(stream.lost for stream in streams)
-    report.jitter = max((stream.jitter_s for stream in streams), default=None)
+    heard = rtcp.streams.active
+    if heard is None:
+        report.received, report.lost = 0, None
+        return
+    report.received, report.lost, report.jitter = heard.received, heard.lost, heard.jitter_s
