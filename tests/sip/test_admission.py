@@ -177,7 +177,6 @@ def test_forged_sources_keep_the_tables_bounded():
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert door.remembered == 1000
-    # The dict grows once more to have room for taking out and putting back.
     assert grown < 500_000
 
 

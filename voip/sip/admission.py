@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -101,20 +101,21 @@ class _Table:
         self._rate = rate
         self._burst = burst
         self._limit = limit
-        self._buckets: dict[str, _Bucket] = {}
+        # A plain dict finds its first key by walking over all that were deleted before it.
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._buckets)
 
     def bucket(self, key: str, now: float) -> tuple[_Bucket, bool]:
         """Return the bucket of a key, and whether it has a token."""
-        # A dict keeps the order of insertion: taking out and putting back makes it an LRU list.
-        bucket = self._buckets.pop(key, None)
-        if bucket is None:
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            self._buckets.move_to_end(key)
+        else:
             if len(self._buckets) >= self._limit:
-                del self._buckets[next(iter(self._buckets))]
-            bucket = _Bucket(self._burst, now)
-        self._buckets[key] = bucket
+                self._buckets.popitem(last=False)
+            bucket = self._buckets[key] = _Bucket(self._burst, now)
         return bucket, bucket.fill(self._rate, self._burst, now)
 
 

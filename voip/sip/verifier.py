@@ -22,6 +22,7 @@ from __future__ import annotations
 import base64
 import enum
 import hmac
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -136,7 +137,7 @@ class DigestVerifier:
         self._secret = entropy(32)
         # Whoever is unknown is checked all the same, against a password that nobody has.
         self._nobody = Identity("", Secret(entropy(16).hex()))
-        self._used: dict[str, _Used] = {}
+        self._used: OrderedDict[str, _Used] = OrderedDict()
         self._not_before = float("-inf")
 
     def challenge(
@@ -254,7 +255,7 @@ class DigestVerifier:
         if used is None:
             if len(self._used) >= self.settings.max_nonces:
                 # What is forgotten could be replayed: so nothing as old is taken any more.
-                forgotten = self._used.pop(next(iter(self._used))).issued
+                forgotten = self._used.popitem(last=False)[1].issued
                 self._not_before = max(self._not_before, forgotten + 0.5 / _TICKS_PER_SECOND)
             used = self._used[credentials.nonce] = _Used(issued)
         count = credentials.count if credentials.qop is not None else 1
@@ -267,4 +268,4 @@ class DigestVerifier:
             first = next(iter(self._used))
             if self._used[first].issued >= horizon:
                 break
-            del self._used[first]
+            self._used.popitem(last=False)
