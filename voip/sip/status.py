@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["DigestAlgorithm", "DigestQoP", "Status"]
+from voip.sip.syntax import check_value
+
+__all__ = ["STATUS_LINES", "DigestAlgorithm", "DigestQoP", "Status", "status_line"]
 
 
 class DigestAlgorithm(enum.StrEnum):
@@ -103,3 +105,29 @@ _PHRASES = {
     Status.SERVER_TIMEOUT: "Server Time-out",
     Status.NOT_ACCEPTABLE_ANYWHERE: "Not Acceptable",
 }
+
+_CLASSES = {
+    1: "Progress",
+    2: "Success",
+    3: "Redirection",
+    4: "Client Error",
+    5: "Server Error",
+    6: "Global Failure",
+}
+STATUS_LINES = {
+    int(status): f"SIP/2.0 {int(status)} {status.phrase}".encode("ascii") for status in Status
+}
+
+
+def status_line(status: int, reason: str | None = None) -> bytes:
+    """Return the start line of a response, with the usual phrase when none is given.
+
+    Raises:
+        ValueError: a status outside 100..699, or a control character in the reason.
+    """
+    if not 100 <= status <= 699:
+        raise ValueError(f"not a status: {status}")
+    if reason is None:
+        known = STATUS_LINES.get(status)
+        return known or f"SIP/2.0 {status} {_CLASSES[status // 100]}".encode("ascii")
+    return b"SIP/2.0 %d " % status + check_value(reason)

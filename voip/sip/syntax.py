@@ -121,21 +121,20 @@ def parse_parameters(tail: bytes) -> dict[str, str | None]:
     """
     if not tail:
         return {}
-    if tail.count(b";") > MAX_PARAMETERS:
+    # As many bytes as fit 64 parameters at most are common; only longer tails are counted.
+    if len(tail) > 2 * MAX_PARAMETERS and tail.count(b";") > MAX_PARAMETERS:
         raise ParseError("too many parameters", tail)
     if tail.translate(None, _PLAIN_PARAMETERS):
         return _parse_odd_parameters(tail)
+    if tail[0] != 59:
+        raise ParseError("text before the parameters", tail)
     parameters: dict[str, str | None] = {}
-    # The first piece is what stands before the first semicolon.
-    first, *pieces = tail.decode("ascii").split(";")
+    pieces = tail[1:].decode("ascii").split(";")
     for piece in pieces:
         name, equals, value = piece.partition("=")
-        name = name.lower()
-        if not name or name in parameters:
-            raise ParseError("empty or repeated parameter", tail)
-        parameters[name] = value if equals else None
-    if first or not pieces:
-        raise ParseError("text before the parameters", tail)
+        parameters[name.lower()] = value if equals else None
+    if len(parameters) != len(pieces) or "" in parameters:
+        raise ParseError("empty or repeated parameter", tail)
     return parameters
 
 

@@ -24,6 +24,7 @@ from voip.sip.syntax import (
 from voip.sip.uri import URI, OtherURI, SipURI, TelURI, parse_uri
 
 __all__ = [
+    "METHODS",
     "URI",
     "CSeq",
     "CallerID",
@@ -37,21 +38,40 @@ __all__ = [
     "Via",
     "parse_uint",
     "parse_uri",
+    "read_address",
+    "read_via",
 ]
 
+# These two read a whole header line, whose name was looked at before; a value alone is read as a
+# line without a name. So the hot path makes no copy of the value.
 _VIA = re.compile(
-    rb"[Ss][Ii][Pp][ \t]*+/[ \t]*+2\.0[ \t]*+/[ \t]*+([A-Za-z0-9.!%*_+`'~-]++)[ \t]++"
-    rb"([A-Za-z0-9._-]++|\[[0-9A-Fa-f:.]++\])(?:[ \t]*+:[ \t]*+([0-9]{1,10}+))?[ \t]*+(;.*)?",
+    rb"[^:]*+:[ \t]*+[Ss][Ii][Pp][ \t]*+/[ \t]*+2\.0[ \t]*+/[ \t]*+([A-Za-z0-9.!%*_+`'~-]++)[ \t]++"
+    rb"([A-Za-z0-9._-]++|\[[0-9A-Fa-f:.]++\])"
+    rb"(?:[ \t]*+:[ \t]*+([0-9]{1,10}+))?"
+    # The usual parameters in their usual order need no second reading.
+    rb"(?:;branch=([A-Za-z0-9.!%*_+`'~-]++)(;rport(?:=([0-9]{1,5}+);received=([0-9.]++))?)?"
+    rb"|[ \t]*+(;.*)?)",
     re.DOTALL,
 )
 _NAME_ADDRESS = re.compile(
-    rb"[ \t]*+"
+    rb"[^:]*+:[ \t]*+"
     rb'("[^"\\]*+(?:\\.[^"\\]*+)*+"|[A-Za-z0-9.!%*_+`\'~ \t\x80-\xff-]*+)'
-    rb'[ \t]*+<([^<>" \t]++)>[ \t]*+(;.*)?',
+    # Nearly always the tag is all that follows.
+    rb"[ \t]*+<([^<>\" \t]++)>(?:;tag=([A-Za-z0-9.!%*_+`'~-]++)|[ \t]*+(;.*)?)",
     re.DOTALL,
 )
 # RFC 3261 §20.10: without brackets the URI ends at the first semicolon and holds no comma or "?".
-_BARE_ADDRESS = re.compile(rb'[ \t]*+([^<>" \t;,?]++)[ \t]*+(;.*)?', re.DOTALL)
+_BARE_ADDRESS = re.compile(rb'[^:]*+:[ \t]*+([^<>" \t;,?]++)[ \t]*+(;.*)?', re.DOTALL)
+_TRANSPORTS = {name.encode("ascii"): name for name in ("UDP", "TCP", "TLS", "WS", "WSS", "SCTP")}
+# The usual methods as shared strings: one look-up instead of a check, a copy and an allocation.
+METHODS = {
+    name.encode("ascii"): name
+    for name in (
+        *("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "INFO", "MESSAGE", "NOTIFY"),
+        *("PRACK", "PUBLISH", "REFER", "SUBSCRIBE", "UPDATE"),
+    )
+}
+_new = object.__new__
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f]")
 
 
@@ -68,11 +88,18 @@ class CSeq(NamedTuple):
         Raises:
             ParseError: no number below 2**31 (RFC 3261 §8.1.1.5), or no method.
         """
-        number, _, method = value.replace(b"\t", b" ").partition(b" ")
-        method = method.strip(b" ")
-        if not method or method.translate(None, TOKEN):
-            raise ParseError("bad CSeq", value)
-        return cls(parse_uint(number, maximum=2**31 - 1), method.decode("ascii"))
+        digits, _, method = value.partition(b" ")
+        name = METHODS.get(method)
+        if name is not None and digits.isdigit() and len(digits) < 10:
+            # Nine digits are always below 2**31; tuple's own constructor takes half the time.
+            return tuple.__new__(cls, (int(digits), name))
+        if name is None:
+            digits, _, method = value.replace(b"\t", b" ").partition(b" ")
+            method = method.strip(b" ")
+            if not method or method.translate(None, TOKEN):
+                raise ParseError("bad CSeq", value)
+            name = method.decode("ascii")
+        return cls(parse_uint(digits, maximum=2**31 - 1), name)
 
     def __str__(self) -> str:
         return f"{self.number} {self.method}"
@@ -115,21 +142,8 @@ class NameAddress:
             ParseError: unbalanced quotes or brackets, white space in the brackets, characters
                 that a display name must quote, or bad parameters.
         """
-        if isinstance(value, str):
-            value = value.encode("utf-8", "replace")
-        self = cls.__new__(cls)
-        match = _NAME_ADDRESS.fullmatch(value)
-        if match is not None:
-            self._display, self._raw_uri, tail = match.groups()
-        else:
-            match = _BARE_ADDRESS.fullmatch(value)
-            if match is None:
-                raise ParseError("not an address", value)
-            self._raw_uri, tail = match.groups()
-            self._display = b""
-        self._uri = OtherURI("", "*") if self._raw_uri == b"*" else None
-        self.parameters = parse_parameters(tail) if tail else {}
-        return self
+        data = value.encode("utf-8", "replace") if isinstance(value, str) else value
+        return read_address(b":" + data)
 
     @property
     def uri(self) -> URI:
@@ -218,25 +232,8 @@ class Via:
             ParseError: another protocol than SIP/2.0, a bad host, port or parameter, or an
                 empty branch.
         """
-        if isinstance(value, str):
-            value = value.encode("utf-8", "replace")
-        match = _VIA.fullmatch(value)
-        if match is None:
-            raise ParseError("not a Via", value)
-        transport, host, port, tail = match.groups()
-        self = cls.__new__(cls)
-        self.transport = transport.decode("ascii").upper()
-        text = host.decode("ascii")
-        self.host = text[1:-1] if text[0] == "[" else text
-        self.port = None
-        if port is not None:
-            self.port = parse_uint(port, maximum=65535)
-            if self.port == 0:
-                raise ParseError("port out of range", value)
-        self.parameters = parameters = parse_parameters(tail) if tail else {}
-        if parameters.get("branch", "-") in ("", None):
-            raise ParseError("empty branch", value)
-        return self
+        data = value.encode("utf-8", "replace") if isinstance(value, str) else value
+        return read_via(b":" + data)
 
     @property
     def branch(self) -> str | None:
@@ -282,6 +279,69 @@ class Via:
 
     def __hash__(self) -> int:
         return hash(str(self))
+
+
+def read_address(line: bytes) -> NameAddress:
+    """Return the address in a header line; `NameAddress.parse` reads a value alone.
+
+    Raises:
+        ParseError: as `NameAddress.parse`.
+    """
+    address = _new(NameAddress)
+    match = _NAME_ADDRESS.fullmatch(line)
+    if match is not None:
+        address._display, address._raw_uri, tag, tail = match.groups()
+        if tag is not None:
+            address._uri = None
+            address.parameters = {"tag": tag.decode("ascii")}
+            return address
+    else:
+        match = _BARE_ADDRESS.fullmatch(line)
+        if match is None:
+            raise ParseError("not an address", line)
+        address._raw_uri, tail = match.groups()
+        address._display = b""
+    address._uri = OtherURI("", "*") if address._raw_uri == b"*" else None
+    address.parameters = parse_parameters(tail) if tail else {}
+    if not address.parameters.get("tag", True):
+        raise ParseError("empty tag", line)
+    return address
+
+
+def read_via(line: bytes) -> Via:
+    """Return the Via in a header line that has one element; `Via.parse` reads an element alone.
+
+    Raises:
+        ParseError: as `Via.parse`.
+    """
+    match = _VIA.fullmatch(line)
+    if match is None:
+        raise ParseError("not a Via", line)
+    transport, host, port, branch, symmetric, rport, received, tail = match.groups()
+    via = _new(Via)
+    via.transport = _TRANSPORTS.get(transport) or transport.decode("ascii").upper()
+    via.host = host.decode("ascii").strip("[]")
+    if port is None:
+        via.port = None
+    else:
+        via.port = int(port)
+        if not 0 < via.port <= 65535:
+            raise ParseError("port out of range", line)
+    if branch is None:
+        via.parameters = parse_parameters(tail) if tail else {}
+        if not via.parameters.get("branch", True):
+            raise ParseError("empty branch", line)
+    elif symmetric is None:
+        via.parameters = {"branch": branch.decode("ascii")}
+    elif rport is None:
+        via.parameters = {"branch": branch.decode("ascii"), "rport": None}
+    else:
+        via.parameters = {
+            "branch": branch.decode("ascii"),
+            "rport": rport.decode("ascii"),
+            "received": received.decode("ascii"),
+        }
+    return via
 
 
 class CallerID(str):

@@ -7,7 +7,7 @@ wrong with one is a reason to drop it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, cast
 
 from voip.errors import ParseError
@@ -24,7 +24,7 @@ MAX_BODY_BYTES = 65536
 KNOWN_METHODS = frozenset(
     """
     ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE
-    """.split()
+    """.split()  # noqa: SIM905
 )
 
 # What may stand once only (RFC 3261 §7.3.1, table 2) beside From, To, Call-ID and CSeq.
@@ -42,20 +42,10 @@ _SINGLE = (
     "user-agent",
 )
 # The typed values that every later step relies on, so that none of them can fail after this.
-_CORE = (
-    ("Via", "vias"),
-    ("From", "from_"),
-    ("To", "to"),
-    ("Call-ID", "call_id"),
-    ("CSeq", "cseq"),
-    ("Contact", "contacts"),
-)
-_LESS_USUAL = (
-    ("Route", "routes"),
-    ("Record-Route", "record_routes"),
-    ("Max-Forwards", "max_forwards"),
-    ("Expires", "expires"),
-)
+_MANDATORY = (("Via", "vias"), ("Call-ID", "call_id"), ("CSeq", "cseq"))
+_PARTIES = (("From", "from_"), ("To", "to"))
+_ADDRESSES = (("Contact", "contacts"), ("Route", "routes"), ("Record-Route", "record_routes"))
+_NUMBERS = (("Max-Forwards", "max_forwards"), ("Expires", "expires"))
 # RFC 3261 §8.2.2.3: Require is ignored in these; their bodies refuse nothing either.
 _NEVER_REFUSED = ("ACK", "CANCEL", "BYE")
 
@@ -143,43 +133,61 @@ def _syntax(request: Request, transport: str) -> Rejection | None:
 def _typed(message: Message) -> str | None:
     """Return which header cannot be typed, None when every one can."""
     index = message.headers.index
-    name = ""
-    try:
-        for name, attribute in _CORE:
+    for name, attribute in _MANDATORY:
+        try:
             getattr(message, attribute)
-        name = "From"
-        message.from_.uri  # noqa: B018 - read now, so that nobody later meets the error
-        name = "To"
-        message.to.uri  # noqa: B018
-        name = "Contact"
-        for address in message.contacts:
-            address.uri  # noqa: B018
-        for name, attribute in _LESS_USUAL:
-            if name.lower() in index:
-                found = getattr(message, attribute)
-                for address in found if isinstance(found, list) else ():
+        except ParseError:
+            return _fault(index.get(name.lower()), name)
+    for name, attribute in _PARTIES:
+        try:
+            # The URI is read now, so that nobody meets its error later.
+            getattr(message, attribute).uri  # noqa: B018
+        except ParseError:
+            return _fault(index.get(name.lower()), name)
+    return _optional(message, index) or _lonely(message, index)
+
+
+def _optional(message: Message, index: Mapping[str, bytes | list[bytes]]) -> str | None:
+    for name, attribute in _ADDRESSES:
+        if name.lower() in index:
+            try:
+                for address in getattr(message, attribute):
                     address.uri  # noqa: B018
-        name = "Content-Type"
-        if message.raw_body and message.content_type is None:
+            except ParseError:
+                return f"Bad {name}"
+    for name, attribute in _NUMBERS:
+        if name.lower() in index:
+            try:
+                getattr(message, attribute)
+            except ParseError:
+                return _fault(index[name.lower()], name)
+    return None
+
+
+def _lonely(message: Message, index: Mapping[str, bytes | list[bytes]]) -> str | None:
+    """Return which header stands twice though it may not, or is missing beside a body."""
+    for name in _SINGLE:
+        if type(index.get(name)) is list:
+            return f"Repeated {name.title()}"
+    if message.raw_body:
+        try:
+            kind = message.content_type
+        except ParseError:
+            return "Bad Content-Type"
+        if kind is None:
             # RFC 3261 §20.15: it MUST be present when there is a body.
             return "Missing Content-Type"
-    except ParseError:
-        return _fault(index.get(name.lower()), name)
-    for name in _SINGLE:
-        if isinstance(index.get(name), list):
-            return f"Repeated {name.title()}"
     return None
 
 
 def _fault(held: bytes | list[bytes] | None, name: str) -> str:
     if held is None:
         return f"Missing {name}"
-    repeated = isinstance(held, list) and name in ("From", "To", "Call-ID", "CSeq", "Max-Forwards")
-    return f"Repeated {name}" if repeated else f"Bad {name}"
+    return f"Repeated {name}" if isinstance(held, list) and name != "Via" else f"Bad {name}"
 
 
 def _framing(message: Message, transport: str) -> str | None:
-    """Return what is wrong with Content-Length, which on a stream is the framing (RFC 3261 §18.3)."""
+    """Return what is wrong with Content-Length, the framing of a stream (RFC 3261 §18.3)."""
     try:
         declared = message.content_length
     except ParseError:
@@ -191,9 +199,12 @@ def _framing(message: Message, transport: str) -> str | None:
 
 
 def _usable_contact(request: Request) -> bool:
-    """Tell whether an INVITE has the one SIP Contact that a dialog needs (RFC 3261 §8.1.1.8)."""
+    """Tell whether the Contact of an INVITE can be the target of a dialog (RFC 3261 §8.1.1.8).
+
+    RFC 2543 knew no duty to send one (RFC 4475 §3.4.1): then the dialog falls back on From.
+    """
     contacts = request.contacts
-    return len(contacts) == 1 and isinstance(contacts[0].uri, SipURI)
+    return not contacts or (len(contacts) == 1 and isinstance(contacts[0].uri, SipURI))
 
 
 def _abilities(

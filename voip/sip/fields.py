@@ -1,0 +1,259 @@
+"""The typed view of a message: what its header lines and its body mean.
+
+Values are read on first use and kept with the headers, which forget them when a line changes.
+"""
+
+from __future__ import annotations
+
+from voip.errors import ParseError
+from voip.sdp.messages import SessionDescription
+from voip.sip.headers import Headers
+from voip.sip.syntax import is_token, parse_uint
+from voip.sip.types import CSeq, NameAddress, Via, read_address, read_via
+
+__all__ = ["MAX_CONTACTS", "MAX_ROUTES", "MAX_VIAS", "TypedFields"]
+
+MAX_VIAS = 70
+MAX_CONTACTS = 32
+MAX_ROUTES = 64
+
+_PRINTABLE = bytes(range(0x21, 0x7F))
+
+
+class TypedFields:
+    """Header fields and a body, as types.
+
+    Each property raises `ParseError` with status 400 when its header is malformed, and those of
+    mandatory headers when it is missing or stands more than once.
+    """
+
+    __slots__ = ("_body", "headers", "raw_body")
+    headers: Headers
+    raw_body: bytes
+    _body: SessionDescription | None
+
+    def _read_core(self) -> tuple[list[Via], NameAddress, NameAddress, str, CSeq] | None:
+        """Type the headers that route a message, all at once: whoever needs one needs them all.
+
+        None when anything about them is unusual or wrong; then each property finds out for itself.
+        """
+        headers = self.headers
+        index = headers.index
+        try:
+            via, from_, to = index["via"], index["from"], index["to"]
+            call_id, cseq = index["call-id"], index["cseq"]
+            usual = type(via) is bytes and b"," not in via
+            vias = [read_via(via)] if usual else self._read_vias()  # type: ignore[arg-type]
+            if type(from_) is bytes and type(to) is bytes and type(call_id) is bytes:
+                word = call_id.partition(b":")[2].strip(b" \t")
+                if type(cseq) is bytes and word and not word.translate(None, _PRINTABLE):
+                    headers.core = core = (
+                        vias,
+                        read_address(from_),
+                        read_address(to),
+                        word.decode("ascii"),
+                        CSeq.parse(cseq.partition(b":")[2].strip(b" \t")),
+                    )
+                    return core
+        except (KeyError, ParseError):
+            pass
+        return None
+
+    def _read_vias(self) -> list[Via]:
+        values = self.headers.values("via")
+        if not values:
+            raise ParseError("via is missing")
+        if len(values) > MAX_VIAS:
+            raise ParseError("too many Via")
+        return [Via.parse(value) for value in values]
+
+    @property
+    def via(self) -> Via:
+        """The top Via.
+
+        Raises:
+            ParseError: there is none, or any Via is malformed.
+        """
+        core = self.headers.core or self._read_core()
+        return core[0][0] if core is not None else self._read_vias()[0]
+
+    @property
+    def vias(self) -> list[Via]:
+        """All Via elements, the top one first.
+
+        Raises:
+            ParseError: there is none, there are more than 70, or one is malformed.
+        """
+        core = self.headers.core or self._read_core()
+        return core[0] if core is not None else self._read_vias()
+
+    @property
+    def from_(self) -> NameAddress:
+        """The From header.
+
+        Raises:
+            ParseError: it is missing, repeated or malformed.
+        """
+        core = self.headers.core or self._read_core()
+        return core[1] if core is not None else NameAddress.parse(self.headers.one("from"))
+
+    @property
+    def to(self) -> NameAddress:
+        """The To header.
+
+        Raises:
+            ParseError: it is missing, repeated or malformed.
+        """
+        core = self.headers.core or self._read_core()
+        return core[2] if core is not None else NameAddress.parse(self.headers.one("to"))
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID.
+
+        Raises:
+            ParseError: it is missing, repeated, or not one ASCII word.
+        """
+        core = self.headers.core or self._read_core()
+        return core[3] if core is not None else _word(self.headers.one("call-id"))
+
+    @property
+    def cseq(self) -> CSeq:
+        """The CSeq.
+
+        Raises:
+            ParseError: it is missing, repeated or malformed.
+        """
+        core = self.headers.core or self._read_core()
+        return core[4] if core is not None else CSeq.parse(self.headers.one("cseq"))
+
+    def _addresses(self, name: str, most: int) -> list[NameAddress]:
+        line = self.headers.index.get(name)
+        if line is None:
+            return []
+        if type(line) is bytes and b"," not in line:
+            return [read_address(line)]
+        values = self.headers.values(name)
+        if len(values) > most:
+            raise ParseError(f"too many addresses in {name}")
+        return [NameAddress.parse(value) for value in values]
+
+    @property
+    def contacts(self) -> list[NameAddress]:
+        """All Contact addresses.
+
+        Raises:
+            ParseError: one is malformed.
+        """
+        headers = self.headers
+        if headers.contacts is None:
+            headers.contacts = self._addresses("contact", MAX_CONTACTS)
+        return headers.contacts
+
+    @property
+    def contact(self) -> NameAddress | None:
+        """The first Contact address, None when there is none.
+
+        Raises:
+            ParseError: one is malformed.
+        """
+        contacts = self.contacts
+        return contacts[0] if contacts else None
+
+    @property
+    def routes(self) -> list[NameAddress]:
+        """The Route addresses, the next hop first.
+
+        Raises:
+            ParseError: one is malformed.
+        """
+        return self._addresses("route", MAX_ROUTES)
+
+    @property
+    def record_routes(self) -> list[NameAddress]:
+        """The Record-Route addresses, as they stand.
+
+        Raises:
+            ParseError: one is malformed.
+        """
+        return self._addresses("record-route", MAX_ROUTES)
+
+    def _number(self, name: str, maximum: int) -> int | None:
+        if name not in self.headers.index:
+            return None
+        return parse_uint(self.headers.one(name), maximum=maximum)
+
+    @property
+    def max_forwards(self) -> int | None:
+        """Max-Forwards, 0 to 255; None when there is none (RFC 2543 knew none).
+
+        Raises:
+            ParseError: it is repeated or no such number.
+        """
+        return self._number("max-forwards", 255)
+
+    @property
+    def expires(self) -> int | None:
+        """Expires in seconds; None when there is none.
+
+        Raises:
+            ParseError: it is repeated or no number below 2**32 (RFC 3261 §20.19).
+        """
+        return self._number("expires", 2**32 - 1)
+
+    @property
+    def content_length(self) -> int | None:
+        """Content-Length; None when there is none.
+
+        Raises:
+            ParseError: it is repeated or no number.
+        """
+        return self._number("content-length", 2**32 - 1)
+
+    @property
+    def content_type(self) -> str | None:
+        """The type of the body: "type/subtype" in lower case, no parameters; None without one.
+
+        Raises:
+            ParseError: it is repeated or malformed.
+        """
+        if "content-type" not in self.headers.index:
+            return None
+        value = self.headers.one("content-type").partition(b";")[0]
+        kind, slash, subtype = (part.strip(b" \t") for part in value.partition(b"/"))
+        if not slash or not is_token(kind) or not is_token(subtype):
+            raise ParseError("bad Content-Type", value)
+        return f"{kind.decode('ascii')}/{subtype.decode('ascii')}".lower()
+
+    @property
+    def body(self) -> SessionDescription | bytes | None:
+        """The body: a session description when the type says so, else bytes; None when empty.
+
+        Raises:
+            ParseError: the session description or the type is malformed.
+        """
+        if not self.raw_body:
+            return None
+        if self._body is None:
+            if self.content_type != "application/sdp":
+                return self.raw_body
+            self._body = SessionDescription.parse(self.raw_body)
+        return self._body
+
+    @body.setter
+    def body(self, value: SessionDescription | bytes | None) -> None:
+        data = b"" if value is None else bytes(value)
+        self.raw_body = data
+        self._body = value if isinstance(value, SessionDescription) else None
+        if isinstance(value, SessionDescription):
+            self.headers.set("Content-Type", "application/sdp")
+        elif not data:
+            self.headers.remove("Content-Type")
+        self.headers.set("Content-Length", str(len(data)))
+
+
+def _word(value: bytes) -> str:
+    """Return a Call-ID: one word of printable ASCII."""
+    if not value or value.translate(None, _PRINTABLE):
+        raise ParseError("bad Call-ID", value)
+    return value.decode("ascii")

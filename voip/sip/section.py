@@ -1,0 +1,80 @@
+"""The header section of a message as lines: limits, control characters, folding.
+
+The parser calls these for what is unusual; a sound message costs none of it.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "MAX_HEADERS",
+    "MAX_LINE_BYTES",
+    "TEXT",
+    "bounded",
+    "declared",
+    "unfolded",
+    "without_controls",
+]
+
+MAX_HEADERS = 256
+MAX_LINE_BYTES = 8192
+
+# All that a header section holds but line ends: printable ASCII, tab, and UTF-8 (RFC 3261 §25.1).
+TEXT = bytes(code for code in range(256) if code >= 0x20 and code != 0x7F) + b"\t"
+_QUESTION_MARKS = bytes(code if code in TEXT else ord("?") for code in range(256))
+_QUOTED_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_PAIR = re.compile(rb"\\[^\r\n]", re.DOTALL)
+
+
+def bounded(lines: list[bytes], blank: bytes) -> tuple[list[bytes], str | None]:
+    """Hold the limits on the header section, and note what broke them."""
+    flaw = None
+    if not blank:
+        flaw = "the headers do not end"
+        while len(lines) > 1 and not lines[-1]:
+            lines.pop()
+    if len(lines) > MAX_HEADERS + 1:
+        return lines[: MAX_HEADERS + 1], "too many headers"
+    if max(map(len, lines)) > MAX_LINE_BYTES:
+        flaw = "a line is too long"
+    return lines, flaw
+
+
+def without_controls(lines: list[bytes], flaw: str | None) -> tuple[list[bytes], str | None]:
+    """Replace control characters, which nothing that leaves here may repeat.
+
+    A quoted pair may hold one (RFC 3261 §25.1; RFC 4475 §3.1.1.2), and stays.
+    """
+    clean = []
+    for line in lines:
+        if _QUOTED_STRING.sub(_pairs_out, line).translate(None, TEXT):
+            flaw = "a control character"
+            line = line.translate(_QUESTION_MARKS)
+        clean.append(line)
+    return clean, flaw
+
+
+def _pairs_out(match: re.Match[bytes]) -> bytes:
+    return _PAIR.sub(b"", match[0])
+
+
+def unfolded(lines: list[bytes]) -> list[bytes]:
+    """Join continuation lines with one space (RFC 3261 §7.3.1)."""
+    groups: list[list[bytes]] = []
+    for line in lines:
+        if line[:1] in (b" ", b"\t") and groups:
+            groups[-1].append(line.strip(b" \t"))
+        else:
+            groups.append([line])
+    return [group[0] if len(group) == 1 else b" ".join(group) for group in groups]
+
+
+def declared(held: bytes | list[bytes], body: bytes) -> bytes:
+    """Return as much of the body as Content-Length says; all of it where that makes no sense."""
+    if isinstance(held, list):
+        return body
+    digits = held.partition(b":")[2].strip(b" \t")
+    if not digits.isdigit() or len(digits) > 10:
+        return body
+    return body[: int(digits)]
