@@ -189,7 +189,7 @@ class ClientRequest:
         if not self.done and not self.stopped:
             if status in (401, 407) and self._authorize(response, now):
                 return
-            if status == 503 and self.targets:
+            if status == 503 and self._elsewhere():
                 self._try_next(now)
                 return
         self._finish()
@@ -229,6 +229,16 @@ class ClientRequest:
             self._try_next(now)
         else:
             self._fail(reason, now)
+
+    def _elsewhere(self) -> bool:
+        """Leave only targets on other hosts; False when none is left.
+
+        RFC 3263 §4.3 goes to the next server after 503. The same server over another transport would
+        see a merged request (482), or refuse it as it just did.
+        """
+        host = self.flow.remote.host if self.flow is not None else ""
+        self.targets = [one for one in self.targets if canonical_ip(one.host) != host]
+        return bool(self.targets)
 
     def _fail(self, reason: str, now: float) -> None:
         self._finish()
