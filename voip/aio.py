@@ -103,8 +103,12 @@ def replay(machine_factory: Callable[[Entropy], Machine], recording: Recording) 
     """
     draws = deque(recording.entropy)
 
+    diverged = False
+
     def entropy(count: int) -> bytes:
+        nonlocal diverged
         if not draws or len(draws[0]) != count:
+            diverged = True
             raise LocalProtocolError(
                 f"the replay diverged: {count} bytes of entropy were not drawn"
             )
@@ -118,7 +122,11 @@ def replay(machine_factory: Callable[[Entropy], Machine], recording: Recording) 
         elif kind == "advance":
             machine.advance(at)
         else:
-            value(machine, at)
+            try:
+                value(machine, at)
+            except LocalProtocolError:  # refused then as now
+                if diverged:
+                    raise
         while produced := [*machine.outgoing(), *machine.events()]:
             outputs += produced
     return outputs
