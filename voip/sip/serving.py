@@ -161,6 +161,8 @@ class SipDriver(Driver[Endpoint]):
         answer = await waiting
         if not answer.targets:
             raise TransportError(answer.reason or f"{host} has no address")
+        if account is not None and host == (account.outbound_proxy or account.aor).host:
+            account.resolved(answer.targets)  # the only places that may see its digests
         return self._reachable(answer.targets)
 
     def _reachable(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
@@ -225,11 +227,10 @@ class AdoptedTransport:
         if isinstance(self._adopted, StreamConnection):
             self._adopted.data_received(data)
 
-    def eof_received(self) -> bool | None:
+    def eof_received(self) -> None:
         """Pass the end of the adopted connection on."""
         if isinstance(self._adopted, StreamConnection):
-            return self._adopted.eof_received()
-        return None
+            self._adopted.eof_received()
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         """Pass a datagram on."""
