@@ -334,7 +334,7 @@ def in_dialog(
         dialog: whose route set decides.
         flow: over which the dialog came.
         now: the time.
-        sticky: the peer sits behind a NAT, so its Contact leads nowhere and only the flow reaches it.
+        sticky: the peer sits behind a NAT, so only the flow reaches it.
     """
     hop = dialog.next_hop()
     client.start(now, flow=_reusable(client.core, hop, flow, sticky), hop=hop)

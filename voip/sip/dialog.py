@@ -112,7 +112,7 @@ class Dialog:
         return (self.call_id, self.local_tag, self.remote_tag)
 
     def hosts(self) -> list[str]:
-        """Return the hosts that may speak for the peer: its target, the proxies of the route set."""
+        """Return the hosts that may speak for the peer: its target and the route set."""
         uris = []
         if self.contact is not None:
             uris.append(self.contact.uri)

@@ -9,8 +9,8 @@ Machines here and beside it: `Call` (the state above, BYE, what a request inside
 *has* these; none of them knows another.
 
 Inputs: commands of the application, requests inside the dialog from the endpoint, and what the
-parts report. `CallFinished` is told once, when the end is decided; what then lingers (a BYE without its
-answer, a CANCEL that may cross a 2xx) is the machines' own business.
+parts report. `CallFinished` is told once, when the end is decided; what then lingers (a BYE without
+its answer, a CANCEL that may cross a 2xx) is the machines' own business.
 """
 
 from __future__ import annotations

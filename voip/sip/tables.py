@@ -1,8 +1,8 @@
 """The four transaction tables of RFC 3261 §17, with the corrections of RFC 6026, as data.
 
 (state, input) -> (state, action); an action is a method of `voip.sip.transactions.Transactions` of
-that name. The documentation draws its diagrams from `TABLES`, and the tests throw every input at every
-state.
+that name. The documentation draws its diagrams from `TABLES`, and the tests throw every input at
+every state.
 """
 
 from __future__ import annotations

@@ -170,8 +170,8 @@ class Transactions:
 
     def path_lost(self, flow: Flow, now: float) -> int:
         """Tell every transaction that needs a flow that it is gone (RFC 3261 §17.1.4)."""
-        lost = self._by_path.get(_path(flow), ())
-        for transaction in list(lost):
+        lost = list(self._by_path.get(_path(flow), ()))
+        for transaction in lost:
             self.step(transaction, Input.TRANSPORT_ERROR, now)
         return len(lost)
 
