@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from voip.audio.call import AudioCall
 from voip.cli.audio import WaveRecorder, read_wave
 from voip.cli.output import CallRow, Output
 from voip.cli.report import CallReport, media_figures
-from voip.cli.running import ask_password, parse_aor, parse_proxy, with_codec
+from voip.cli.running import ask_password, parse_aor, parse_proxy, parse_target, with_codec
 from voip.errors import CallEnded
 from voip.logs import mask
 from voip.sip.protocol import SessionInitiationProtocol
@@ -126,11 +125,11 @@ async def dial_and_measure(
     Raises:
         CallFailed: the call was refused.
     """
-    began = time.monotonic()
+    began = asyncio.get_running_loop().time()
     leg = await session.dial(uri, call_class=call_class, **fields)
     codec = leg.codec
     name = f"{codec.encoding_name}/{codec.sample_rate_hz}"
-    return leg, CallReport(codec=name, setup=time.monotonic() - began)
+    return leg, CallReport(codec=name, setup=asyncio.get_running_loop().time() - began)
 
 
 async def _talk(leg: ScriptedCall, options: CallOptions, speech: Any) -> None:
@@ -158,7 +157,7 @@ async def _talk(leg: ScriptedCall, options: CallOptions, speech: Any) -> None:
 async def _finish(leg: ScriptedCall, report: CallReport, answered: float) -> None:
     """Hang up and fill in the report."""
     media_figures(report, leg.wire)
-    report.duration = time.monotonic() - answered
+    report.duration = asyncio.get_running_loop().time() - answered
     await leg.hang_up()
     await leg.wait_over(2.0)
     report.ended = str(leg.ended or "")
@@ -183,6 +182,7 @@ def _make_session(options: CallOptions, output: Output) -> _Session:
 
 async def call(options: CallOptions, output: Output) -> int:
     """Make one call; returns the exit status."""
+    target = parse_target(options.uri, options.proxy)
     speech = None if options.play is None else read_wave(options.play)
     call_class = with_codec(ScriptedCall, options.codec)
     session = _make_session(options, output)
@@ -192,14 +192,14 @@ async def call(options: CallOptions, output: Output) -> int:
             recorder = WaveRecorder(options.record, call_class.RESAMPLING_RATE_HZ)
             files.callback(recorder.close)
         async with session.serve(host=options.host, port=options.port):
-            row = output.call(mask(options.uri))
+            row = output.call(mask(target))
             output.change(row, "dialling", f"dialling {row.party}")
             leg, report = await dial_and_measure(
-                session, options.uri, call_class, recorder=recorder, row=row
+                session, target, call_class, recorder=recorder, row=row
             )
             row.codec = leg.codec.encoding_name
             output.change(row, "talking", f"answered with {report.codec}")
-            answered = time.monotonic()
+            answered = asyncio.get_running_loop().time()
             try:
                 await _talk(leg, options, speech)
             except asyncio.CancelledError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 
 from voip.cli.audio import load_speech
 from voip.cli.call import ScriptedCall, dial_and_measure
@@ -48,11 +48,11 @@ async def _call(
     port = line.listeners["UDP"].port
     uri = f"sip:echo@{HOST}:{port}"
     leg, report = await dial_and_measure(caller, uri, call_class, keep=True)
-    answered = time.monotonic()
+    answered = asyncio.get_running_loop().time()
     await leg.say(speech, rate)
     await _listen_to_the_end(leg)
     media_figures(report, leg.wire)
-    report.duration = time.monotonic() - answered
+    report.duration = asyncio.get_running_loop().time() - answered
     await leg.hang_up()
     await leg.wait_over(2.0)
     report.ended = str(leg.ended or "")
@@ -67,9 +67,9 @@ async def _call(
 
 async def _listen_to_the_end(leg: ScriptedCall) -> None:
     """Wait until the echo has been quiet for longer than any pause of the speech."""
-    began = time.monotonic()
+    began = asyncio.get_running_loop().time()
     while not await leg.wait_over(0.1):
-        waited = time.monotonic() - began
+        waited = asyncio.get_running_loop().time() - began
         if waited > LONGEST_WAIT_SECS:
             return
         if waited > LEAST_WAIT_SECS and leg.quiet_secs > QUIET_SECS:

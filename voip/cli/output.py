@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from dataclasses import dataclass, field
@@ -10,6 +11,13 @@ from typing import Any, Self, TextIO
 from voip.cli.messages import highlight
 
 __all__ = ["CallRow", "LiveOutput", "Output", "open_output"]
+
+
+def _now() -> float:
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:  # the thread that redraws the table; the loop's clock is this one
+        return time.monotonic()
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +30,7 @@ class CallRow:
         codec: the codec's name, once it is known.
         state: what is going on, in a word or two.
         level_dbfs: level of the last frame that was heard.
-        began: when it began, by the wall-independent clock.
+        began: when it began, by the loop's clock.
     """
 
     number: int
@@ -30,12 +38,12 @@ class CallRow:
     codec: str = ""
     state: str = "ringing"
     level_dbfs: float = -120.0
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=_now)
 
     @property
     def seconds(self) -> float:
         """How long it has been going on."""
-        return time.monotonic() - self.began
+        return _now() - self.began
 
 
 class Output:

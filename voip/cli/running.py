@@ -22,7 +22,7 @@ from voip.errors import (
     TransportError,
     VoIPError,
 )
-from voip.sip.types import SipURI
+from voip.sip.types import SipURI, TelURI, parse_uri
 from voip.types import HostPort
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "ask_password",
     "parse_aor",
     "parse_proxy",
+    "parse_target",
     "run",
     "with_codec",
 ]
@@ -102,6 +103,22 @@ def parse_aor(text: str) -> str:
     if not uri.user:
         raise UsageError(f"bad address: no user in {text!r}, want sip:USER@DOMAIN")
     return aor
+
+
+def parse_target(text: str, proxy: str | None) -> str:
+    """Return a URI that can be dialled; `USER@HOST` gets its scheme.
+
+    Raises:
+        UsageError: it is none, or only a proxy could tell where it leads.
+    """
+    target = text if ":" in text.partition("@")[0] or "@" not in text else f"sip:{text}"
+    try:
+        uri = parse_uri(target)
+    except ParseError as error:
+        raise UsageError(f"bad address: {error}") from None
+    if not isinstance(uri, SipURI) and (proxy is None or not isinstance(uri, TelURI)):
+        raise UsageError(f"bad address: {text!r}, want sip:USER@HOST (tel: needs --proxy)")
+    return target
 
 
 def parse_proxy(text: str | None) -> HostPort | None:
