@@ -221,7 +221,10 @@ class SipPeer:
         """Send a request in the dialog of `dialog`."""
         far = dialog["To"] if dialog.status is not None else dialog["From"]
         number = next(self._cseq)
-        return self._build(method, dialog.contact_uri, number, far, body, headers)
+        message = self._build(method, dialog.contact_uri, number, far, body, headers)
+        if method == "INVITE":
+            self._invite = message
+        return message
 
     def reply(
         self,
