@@ -181,7 +181,7 @@ class TlsLayer:
         if self._context.verify_mode == ssl.CERT_NONE:
             return
         certificate = self._object.getpeercert() or {}
-        if self._server_name:
+        if not self._object.server_side:
             self.identity = verified_name(certificate, self._server_name)
         else:  # a client that showed a certificate
             self.identity = next(iter(_sip_domains(certificate)), "")
