@@ -75,7 +75,6 @@ def echo(
     """
     from voip.cli.echo import EchoOptions
     from voip.cli.echo import echo as run_echo
-    from voip.cli.loopback import loopback as run_loopback
 
     options = EchoOptions(
         aor=aor,
@@ -88,8 +87,10 @@ def echo(
         tls_ca=tls_ca,
         dangerously_skip_certificate_checks=dangerously_skip_certificate_checks,
     )
-    command = run_loopback if loopback else run_echo
-    raise typer.Exit(run(command(options, open_output(verbose))))
+    if loopback:
+        from voip.cli.loopback import loopback as run_echo  # noqa: F811 - loaded when wanted
+
+    raise typer.Exit(run(run_echo(options, open_output(verbose))))
 
 
 @app.command()
