@@ -111,6 +111,14 @@ def test_another_name_is_refused_before_anything_is_sent(authority, names, domai
     assert not client.established
 
 
+def test_a_client_that_names_no_domain_trusts_nobody(authority):
+    server, client = pair(
+        server_context(authority.issue("example.com")), client_context(ca_file=authority.file), ""
+    )
+    with pytest.raises(TransportError, match="certificate is for"):
+        shake_hands(server, client)
+
+
 def test_names_that_only_look_alike_are_refused():
     certificate = {"subjectAltName": (("DNS", "\u212aelvin.com"),)}
     with pytest.raises(TransportError, match="nobody"):
@@ -183,7 +191,7 @@ def test_the_end_is_seen_on_the_other_side(authority):
 
 
 def test_nothing_is_sent_after_the_end(authority):
-    server, client = connected(authority, "example.com")
+    _, client = connected(authority, "example.com")
     client.close()
     with pytest.raises(TransportError):
         client.send(b"more")

@@ -174,10 +174,12 @@ class StreamConnection(asyncio.Protocol):
             self._shaking = True
         self._expire(census.limits.handshake_timeout, "TLS handshake: no end in time")
         try:
-            self._tls = TlsLayer(
-                context, server_name=self.target.server_name if self.target else ""
-            )
-            if self.target is not None:
+            if self.target is None:
+                self._tls = TlsLayer(context)
+            else:
+                # Whoever names no domain means the address itself.
+                name = self.target.server_name or self.target.host
+                self._tls = TlsLayer(context, server_name=name)
                 self._tls.start()
         except TransportError as error:
             self._broken(error)
