@@ -27,10 +27,10 @@ REQUESTS = [row for row in INDEX if row["kind"] == "request"]
 RESPONSES = [row for row in INDEX if row["kind"] == "response"]
 # These never reach the parser of a stream as one whole message: the framer ends the connection.
 UNFRAMED = {"clerr.dat", "baddn.dat", "ncl.dat", "mcl01.dat", "inv2543.dat", "dblreq.dat"}
-IPV6_FINE = (
-    "ipv6-good port-unambiguous via-received-param-no-delim via-received-param-with-delim ipv6-in-sdp "
-    "mult-ip-in-header mult-ip-in-sdp ipv4-mapped-ipv6 ipv6-correct-abnf-2-colons port-ambiguous"
-).split()
+IPV6_FINE = """
+    ipv6-good port-unambiguous via-received-param-no-delim via-received-param-with-delim ipv6-in-sdp
+    mult-ip-in-header mult-ip-in-sdp ipv4-mapped-ipv6 ipv6-correct-abnf-2-colons port-ambiguous
+""".split()  # noqa: SIM905
 
 
 def load(name, folder="rfc4475"):
@@ -84,12 +84,12 @@ def test_request_gets_what_it_is_owed_over_tcp(row):
 
 @pytest.mark.parametrize("row", RESPONSES, ids=lambda row: row["file"])
 def test_response_is_dropped_when_it_is_wrong(row):
-    try:
-        message = Message.parse(load(row["file"]))
-    except ParseError as error:
-        assert row["expected"] == "drop"
-        assert error.status is None
+    if row["file"] == "bigcode.dat":
+        with pytest.raises(ParseError) as caught:
+            Message.parse(load(row["file"]))
+        assert caught.value.status is None
         return
+    message = Message.parse(load(row["file"]))
     assert isinstance(message, Response)
     assert (validate_response(message) is None) == (row["expected"] == "accept")
 

@@ -93,13 +93,11 @@ class CSeq(NamedTuple):
         if name is not None and digits.isdigit() and len(digits) < 10:
             # Nine digits are always below 2**31; tuple's own constructor takes half the time.
             return tuple.__new__(cls, (int(digits), name))
-        if name is None:
-            digits, _, method = value.replace(b"\t", b" ").partition(b" ")
-            method = method.strip(b" ")
-            if not method or method.translate(None, TOKEN):
-                raise ParseError("bad CSeq", value)
-            name = method.decode("ascii")
-        return cls(parse_uint(digits, maximum=2**31 - 1), name)
+        digits, _, method = value.replace(b"\t", b" ").partition(b" ")
+        method = method.strip(b" ")
+        if not method or method.translate(None, TOKEN):
+            raise ParseError("bad CSeq", value)
+        return cls(parse_uint(digits, maximum=2**31 - 1), method.decode("ascii"))
 
     def __str__(self) -> str:
         return f"{self.number} {self.method}"

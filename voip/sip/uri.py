@@ -183,10 +183,13 @@ class SipURI(_Text):
         """
         # "#" and ":" and "@" and "%" are escaped, so that a form field can add no second part.
         # A lone surrogate has no UTF-8: UnicodeEncodeError is a ValueError too.
-        name = "" if user is None else urllib.parse.quote(user, _USER_SAFE) + "@"
+        name = urllib.parse.quote(user, _USER_SAFE) + "@" if user else ""
         literal = f"[{host}]" if ":" in host and not host.startswith("[") else host
         where = literal if port is None else f"{literal}:{port}"
-        return cls(f"{scheme}:{name}{where}{_join(parameters or {})}")
+        uri = cls(f"{scheme}:{name}{where}{_join(parameters or {})}")
+        if uri.host != literal.strip("[]") or uri.port != port:
+            raise ParseError("not a host", host)
+        return uri
 
     def with_parameters(self, **parameters: str | None) -> SipURI:
         """Return a copy with these parameters added or replaced."""

@@ -169,15 +169,12 @@ def _lonely(message: Message, index: Mapping[str, bytes | list[bytes]]) -> str |
     for name in _SINGLE:
         if type(index.get(name)) is list:
             return f"Repeated {name.title()}"
-    if message.raw_body:
-        try:
-            kind = message.content_type
-        except ParseError:
-            return "Bad Content-Type"
-        if kind is None:
-            # RFC 3261 §20.15: it MUST be present when there is a body.
-            return "Missing Content-Type"
-    return None
+    try:
+        kind = message.content_type
+    except ParseError:
+        return "Bad Content-Type"
+    # RFC 3261 §20.15: it MUST be present when there is a body.
+    return "Missing Content-Type" if message.raw_body and kind is None else None
 
 
 def _fault(held: bytes | list[bytes] | None, name: str) -> str:

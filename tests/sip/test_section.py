@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from voip.sip.section import (
+    MAX_HEADERS,
+    MAX_LINE_BYTES,
+    TEXT,
+    bounded,
+    declared,
+    unfolded,
+    without_controls,
+)
+
+
+def test_text_is_everything_but_controls():
+    assert [code for code in range(256) if code not in TEXT] == [*range(9), *range(10, 32), 127]
+
+
+def test_sections_within_the_limits_are_left_alone():
+    lines = [b"start"] + [b"A: b"] * MAX_HEADERS
+    assert bounded(lines, b"\r\n\r\n") == (lines, None)
+    long = [b"A: " + b"b" * (MAX_LINE_BYTES - 3)]
+    assert bounded(long, b"\r\n\r\n") == (long, None)
+
+
+def test_limits_are_held():
+    lines, flaw = bounded([b"start"] + [b"A: b"] * (MAX_HEADERS + 1), b"\r\n\r\n")
+    assert (len(lines), flaw) == (MAX_HEADERS + 1, "too many headers")
+    assert bounded([b"b" * (MAX_LINE_BYTES + 1)], b"\r\n\r\n")[1] == "a line is too long"
+
+
+def test_missing_end_is_noted():
+    assert bounded([b"start", b"A: b", b"", b""], b"") == (
+        [b"start", b"A: b"],
+        "the headers do not end",
+    )
+    assert bounded([b""], b"") == ([b""], "the headers do not end")
+
+
+@pytest.mark.parametrize("code", [*range(9), *range(10, 32), 127])
+def test_control_characters_become_question_marks(code):
+    lines, flaw = without_controls([b"start", b"A: x%cy" % code], None)
+    assert lines == [b"start", b"A: x?y"]
+    assert flaw == "a control character"
+
+
+def test_quoted_pair_may_hold_a_control_character():
+    line = b'To: "BEL:\\\x07 NUL:\\\x00 DEL:\\\x7f" <sip:a@x>'
+    assert without_controls([line], None) == ([line], None)
+    assert without_controls([b'To: "\x07" <sip:a@x>'], None)[1] is not None
+    assert without_controls([b"To: \\\x07 <sip:a@x>"], None)[1] is not None
+    # A line end is never part of a quoted pair.
+    assert without_controls([b'To: "\\\n" <sip:a@x>'], None)[0] == [b'To: "\\?" <sip:a@x>']
+
+
+def test_earlier_flaw_is_kept():
+    assert without_controls([b"A: b"], "before") == ([b"A: b"], "before")
+
+
+def test_folded_lines_are_joined_by_one_space():
+    assert unfolded([b"A: b", b"   c ", b"\td", b"E: f"]) == [b"A: b c d", b"E: f"]
+    assert unfolded([b" first", b"A: b"]) == [b" first", b"A: b"]
+
+
+def test_body_is_as_long_as_declared():
+    assert declared(b"Content-Length: 2", b"abc") == b"ab"
+    assert declared(b"l:0", b"abc") == b""
+    assert declared(b"l: 4000000000", b"abc") == b"abc"
+
+
+@pytest.mark.parametrize(
+    "held", [b"l: -1", b"l: +1", b"l: 0x1", b"l: 00000000001", b"l:", [b"l: 1", b"l: 1"]]
+)
+def test_body_is_kept_where_the_length_makes_no_sense(held):
+    assert declared(held, b"abc") == b"abc"
