@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -62,9 +63,9 @@ class Ticker:
             self._timer = None
 
     def _due(self) -> None:
-        now = self._loop.time()
+        now, timer = self._loop.time(), self._timer
         if now - self._next > self._catch_up:
-            skipped = int((now - self._catch_up - self._next) / self._interval)
+            skipped = math.ceil((now - self._catch_up - self._next) / self._interval)
             self.counters["ticks_skipped"] += skipped
             self._next += skipped * self._interval
         # A loop may run a timer a clock resolution early; the tick that is due counts all the same.
@@ -76,6 +77,6 @@ class Ticker:
             except Exception as error:  # noqa: BLE001 - one bad tick must not stop the wheel
                 self.counters["tick_failed"] += 1
                 self._loop.call_exception_handler({"message": "a tick failed", "exception": error})
-            if self._timer is None:  # the last user left during the tick
+            if self._timer is not timer:  # the last user left during the tick
                 return
         self._timer = self._loop.call_at(self._next, self._due)

@@ -1,0 +1,137 @@
+"""Ticks come every 5 ms on absolute deadlines, only while wanted; a stall is made up for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from voip.rtp.ticker import Ticker
+from voip.testing.loop import run_virtual
+
+
+class Wheel:
+    def __init__(self, loop, **options):
+        self.loop = loop
+        self.ticks = []
+        self.then = lambda: None
+        self.ticker = Ticker(self.tick, loop, **options)
+
+    def tick(self, now):
+        self.ticks.append((now, self.loop.time()))
+        self.then()
+
+    @property
+    def due(self):
+        return [at for at, _ in self.ticks]
+
+
+def virtual(test):
+    def run():
+        async def main():
+            await test(Wheel(asyncio.get_running_loop()))
+
+        run_virtual(main())
+
+    return run
+
+
+@virtual
+async def test_ticks_keep_their_distance_without_drift(wheel):
+    start = wheel.loop.time()
+    wheel.ticker.start()
+    await asyncio.sleep(10.001)
+    assert len(wheel.ticks) == 2000
+    assert wheel.due[-1] == pytest.approx(start + 10.0, abs=1e-6)
+    wheel.ticker.stop()
+
+
+@virtual
+async def test_no_ticks_while_nobody_wants_them(wheel):
+    wheel.ticker.start()
+    wheel.ticker.start()
+    wheel.ticker.stop()
+    await asyncio.sleep(0.011)
+    assert len(wheel.ticks) == 2
+    assert wheel.ticker.running
+    wheel.ticker.stop()
+    wheel.ticker.stop()
+    assert not wheel.ticker.running
+    await asyncio.sleep(1)
+    assert len(wheel.ticks) == 2
+    wheel.ticker.start()
+    await asyncio.sleep(0.006)
+    assert len(wheel.ticks) == 3
+    wheel.ticker.stop()
+
+
+@virtual
+async def test_ticks_that_a_stall_swallowed_are_made_up_for_in_order(wheel):
+    start = wheel.loop.time()
+    wheel.ticker.start()
+
+    def stall_once():
+        wheel.then = lambda: None
+        wheel.loop._now += 0.05
+
+    wheel.then = stall_once
+    await asyncio.sleep(0.0051)
+    await asyncio.sleep(0.02)
+    expected = [start + 0.005 * (number + 1) for number in range(len(wheel.ticks))]
+    assert wheel.due == pytest.approx(expected)
+    assert len(wheel.ticks) >= 11
+    assert not wheel.ticker.counters
+    wheel.ticker.stop()
+
+
+@virtual
+async def test_a_long_stall_ends_in_a_gap_and_not_in_a_burst(wheel):
+    wheel.ticker.start()
+    wheel.loop._now += 3600
+    await asyncio.sleep(0.0001)
+    assert 11 <= len(wheel.ticks) <= 13
+    assert wheel.due[-1] == pytest.approx(wheel.loop.time(), abs=0.006)
+    assert wheel.ticker.counters["ticks_skipped"] == pytest.approx(720_000, abs=20)
+    wheel.ticker.stop()
+
+
+@virtual
+async def test_a_tick_that_fails_is_reported_and_the_next_one_comes(wheel):
+    errors = []
+    wheel.loop.set_exception_handler(lambda _, context: errors.append(context))
+
+    def fail():
+        raise ValueError("a plane")
+
+    wheel.then = fail
+    wheel.ticker.start()
+    await asyncio.sleep(0.011)
+    assert len(wheel.ticks) == 2
+    assert wheel.ticker.counters["tick_failed"] == 2
+    assert [str(context["exception"]) for context in errors] == ["a plane"] * 2
+    wheel.ticker.stop()
+
+
+@virtual
+async def test_the_last_user_may_leave_during_a_tick(wheel):
+    wheel.then = wheel.ticker.stop
+    wheel.ticker.start()
+    wheel.loop._now += 0.05
+    await asyncio.sleep(1)
+    assert len(wheel.ticks) == 1
+    assert not wheel.ticker.running
+
+
+@virtual
+async def test_another_may_come_when_the_last_leaves(wheel):
+    def swap():
+        wheel.ticker.stop()
+        wheel.ticker.start()
+
+    wheel.then = swap
+    wheel.ticker.start()
+    await asyncio.sleep(0.0501)
+    timers = [timer for timer in wheel.loop._scheduled if not timer.cancelled()]
+    assert len(timers) == 1
+    wheel.then = lambda: None
+    wheel.ticker.stop()
