@@ -17,7 +17,7 @@ FLOORS = {
         voip._lazy voip.errors voip.types voip.logs
         voip.sdp.types voip.sdp.messages voip.sdp.negotiation voip.sdp.formats
         voip.sip.types voip.sip.uri voip.sip.syntax voip.sip.status voip.sip.headers
-        voip.sip.messages voip.sip.fields voip.sip.validation voip.sip.auth
+        voip.sip.messages voip.sip.fields voip.sip.section voip.sip.validation voip.sip.auth
         voip.rtp.packet voip.rtp.rtcp voip.rtp.telephone_event
         voip.media.dsp voip.media.measure
         voip.codecs.base voip.codecs.registry voip.codecs.concealment voip.codecs.g711
