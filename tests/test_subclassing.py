@@ -113,7 +113,7 @@ def test_legs_compare_and_hash_by_identity_whatever_the_decorator_says():
         name: str = ""
 
     one, other = leg(Greeter), leg(Greeter)
-    assert one == one  # noqa: PLR0124 - identity is what is tested
+    assert one == one
     assert one != other
     assert len({one, other}) == 2
     assert one != copy.copy(one)

@@ -309,7 +309,7 @@ class AudioCall(RTPCall):
 
     def cancel_audio(self) -> bool:
         """Drop everything that is queued for sending; True when something was playing."""
-        waiting = bool(self._line)
+        waiting = any(not ticket.cancelled for ticket in self._line)
         for ticket in self._line:
             ticket.cancelled = True
         playing = self._playout.clear()
