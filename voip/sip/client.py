@@ -273,7 +273,7 @@ class ClientRequest:
         headers = request.headers.copy()
         headers.insert(0, "Via", core.via(flow))
         if self.contact is not None and "Contact" not in headers:
-            headers.add("Contact", core.contact(flow) + self.contact)
+            headers.add("Contact", core.contact(flow, request) + self.contact)
         if core.settings.user_agent and "User-Agent" not in headers:
             headers.add("User-Agent", core.settings.user_agent)
         headers.set("Content-Length", str(len(request.raw_body)))

@@ -67,7 +67,7 @@ class Core:
         self.transactions.on_server_gone = self._server_gone
         self.close_flow: Callable[[Flow, str, float], None] = _no_flow
         self.allow = ", ".join(self.methods)
-        self._contacts: dict[tuple[str, HostPort], str] = {}
+        self._contacts: dict[tuple[str, HostPort, bool], str] = {}
         self._tokens = 0
         self._secret: bytes | None = None
         self.send_traced = settings.trace
@@ -130,13 +130,21 @@ class Core:
             return HostPort(public.host, public.port or port)
         return HostPort(flow.local.host, port)
 
-    def contact(self, flow: Flow) -> str:
-        """Return our Contact for a flow (RFC 3261 §8.1.1.8)."""
-        key = (flow.transport, flow.local)
+    def contact(self, flow: Flow, request: Request) -> str:
+        """Return our Contact for a flow (RFC 3261 §8.1.1.8).
+
+        Args:
+            flow: over which peers know us.
+            request: what it goes into, or what it answers: where that asks for `sips:`, so do we.
+        """
+        secure = flow.transport == "TLS" and _asks_for_sips(request)
+        key = (flow.transport, flow.local, secure)
         contact = self._contacts.get(key)
         if contact is None:
             suffix = "" if flow.transport == "UDP" else f";transport={flow.transport.lower()}"
-            contact = f"<sip:{self.settings.contact_user}@{self.listener(flow)}{suffix}>"
+            # RFC 5630 §3.1.4: sips says TLS by itself; transport=tls beside it is no longer used.
+            scheme, suffix = ("sips", "") if secure else ("sip", suffix)
+            contact = f"<{scheme}:{self.settings.contact_user}@{self.listener(flow)}{suffix}>"
             if len(self._contacts) > 1000:
                 self._contacts.clear()
             self._contacts[key] = contact
@@ -146,6 +154,17 @@ class Core:
         """Return a top Via with a fresh branch, and rport (RFC 3581 §3)."""
         address = self.listener(flow)
         return f"SIP/2.0/{flow.transport} {address};branch={self.new_branch()};rport"
+
+
+def _asks_for_sips(request: Request) -> bool:
+    """Tell whether a request goes to `sips:`, or over a `sips:` hop (RFC 3261 §8.1.1.8, §12.1.1)."""
+    headers = request.headers
+    hop = headers.raw("Route") or headers.raw("Record-Route") or b""
+    return _is_sips(request.raw_uri) or _is_sips(hop[hop.find(b"<") + 1 :])
+
+
+def _is_sips(uri: bytes) -> bool:
+    return uri[:5].lower() == b"sips:"
 
 
 def _no_flow(flow: Flow, reason: str, now: float) -> None:

@@ -89,6 +89,7 @@ class Invitation:
             self._settle()
         if self.acceptance is not None:
             self.acceptance.stop()
+        self.transaction.user = None
 
     def expired(self, reason: str, now: float) -> None:
         """Ring on (RFC 3261 §13.3.1.1: once a minute), or stop when it took too long."""
@@ -107,7 +108,7 @@ class Invitation:
 
     def _response(self, status: int, body: bytes) -> Response:
         core, call = self._core, self._call
-        headers = [("Contact", core.contact(self.transaction.flow))]
+        headers = [("Contact", core.contact(self.transaction.flow, call.request))]
         if status >= 200:
             headers.append(("Allow", core.allow))
         if not body:

@@ -497,6 +497,8 @@ class Call:
             self.invitation.end()
         if self.local_offer is not None or self.remote_offer is not None:
             self._wind_up_offers(now)
+        # What lingers knows its own business; let the rest go now and not at a garbage collection.
+        self.invitation = self.attempt = self.local_offer = self.remote_offer = None
         self.core.calls.pop(self, None)
         if self.dialog is not None:
             self.core.dialogs.pop(self.dialog.key, None)

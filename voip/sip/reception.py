@@ -153,7 +153,6 @@ class Reception:
         transaction = self._serve(request, key, flow, now)
         if transaction is None:
             return
-        transaction.user = call
         number, method = request.cseq.number, request.method
         transaction.identity = _identity(request, method)
         if not call.in_order(tag, number):
@@ -169,6 +168,7 @@ class Reception:
             response = request.respond(200, headers=self._abilities())
             core.transactions.respond(transaction, response, now)
         else:
+            transaction.user = call
             core.transactions.bound(transaction, now)
             core.happened.append(RequestArrived(transaction, request))
 

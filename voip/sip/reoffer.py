@@ -165,6 +165,7 @@ class RemoteOffer:
         self.call = call
         self.request = request
         self.transaction = transaction
+        transaction.user = call
         self.acceptance: Acceptance | None = None
         self.timer: Timer | None = core.timers.start(
             now, core.settings.timing.give_up, "unanswered offer", self
@@ -194,9 +195,10 @@ class RemoteOffer:
         self.stop()
         call.dialog.refresh(self.request)
         flow = self.transaction.flow
+        contact = self.core.contact(flow, self.request)
         response = self.request.respond(
             200,
-            headers=(("Contact", self.core.contact(flow)), ("Allow", self.core.allow)),
+            headers=(("Contact", contact), ("Allow", self.core.allow)),
             body=body,
             content_type="application/sdp" if body else None,
         )
@@ -225,6 +227,7 @@ class RemoteOffer:
             self.core.transactions.respond(self.transaction, self.request.respond(487), now)
         elif self.acceptance is not None:
             self.acceptance.stop()
+        self.transaction.user = None
 
     def stop(self) -> None:
         """End the wait for an answer."""
