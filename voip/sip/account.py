@@ -21,6 +21,7 @@ from voip.types import HostPort, canonical_ip
 
 __all__ = ["Account"]
 
+_ROUTING = ("transport", "maddr", "ttl", "lr", "method")
 _MAX_REALMS = 8
 _MAX_HOPS = 64
 _HEADERS = {
@@ -90,6 +91,17 @@ class Account:
         self._hops: dict[HostPort, None] = {HostPort(self._hop_name, hop.port): None}
         if self.outbound_proxy is None and self.aor.port is None:
             self._hops[HostPort(self._hop_name, 5061)] = None
+
+    @property
+    def address(self) -> SipURI:
+        """The address of record as From and To name it: who, not how to get there.
+
+        RFC 3261 §19.1.1, table 1: no transport, maddr, ttl, lr or method there.
+        """
+        kept = {k: v for k, v in self.aor.parameters.items() if k not in _ROUTING}
+        return SipURI.build(
+            self.aor.user, self.aor.host, self.aor.port, scheme=self.aor.scheme, parameters=kept
+        )
 
     @property
     def registrar(self) -> SipURI:

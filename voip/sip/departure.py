@@ -55,7 +55,7 @@ class Departure:
         headers = Headers()
         headers.add("Max-Forwards", "70")
         if from_ is None and account is not None:
-            from_ = account.aor
+            from_ = account.address
         if from_ is not None:
             headers.add("From", str(_named(from_).with_tag(self.tag)))
         headers.add("To", f"<{target}>")

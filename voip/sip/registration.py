@@ -274,7 +274,7 @@ class Registration:
 
     def _request(self, expires: int) -> Request:
         self._cseq += 1
-        aor = str(self.account.aor)
+        aor = str(self.account.address)
         return Request(
             "REGISTER",
             self.account.registrar,
