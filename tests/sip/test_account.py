@@ -346,3 +346,11 @@ def test_shows_no_secret_and_no_number():
     for text in (repr(who), str(who), repr(vars(who)["_identity"])):
         assert "hunter2" not in text
     assert "5551234567" not in repr(who)
+
+
+def test_names_itself_without_what_only_routes():
+    who = Account("sip:alice@example.com:5070;transport=tcp;lr;user=phone", password="secret")
+
+    assert str(who.address) == "sip:alice@example.com:5070;user=phone"
+    assert str(who.registrar) == "sip:example.com:5070;transport=tcp"
+    assert str(Account("sips:alice@example.com").address) == "sips:alice@example.com"

@@ -233,8 +233,8 @@ class ClientRequest:
     def _elsewhere(self) -> bool:
         """Leave only targets on other hosts; False when none is left.
 
-        RFC 3263 §4.3 goes to the next server after 503. The same server over another transport would
-        see a merged request (482), or refuse it as it just did.
+        RFC 3263 §4.3 goes to the next server after 503. The same server over another transport
+        would see a merged request (482), or refuse it as it just did.
         """
         host = self.flow.remote.host if self.flow is not None else ""
         self.targets = [one for one in self.targets if canonical_ip(one.host) != host]

@@ -157,7 +157,7 @@ class Core:
 
 
 def _asks_for_sips(request: Request) -> bool:
-    """Tell whether a request goes to `sips:`, or over a `sips:` hop (RFC 3261 §8.1.1.8, §12.1.1)."""
+    """Tell whether a request goes to `sips:` or over such a hop (RFC 3261 §8.1.1.8, §12.1.1)."""
     headers = request.headers
     hop = headers.raw("Route") or headers.raw("Record-Route") or b""
     return _is_sips(request.raw_uri) or _is_sips(hop[hop.find(b"<") + 1 :])
