@@ -352,11 +352,14 @@ class InlineMedia:
 
     def _decode(self, leg: AudioCall, packet: RTPPacket) -> FloatArray:
         try:
-            return leg.decode_payload(packet.payload)
+            audio = leg.decode_payload(packet.payload)
         except Exception as error:  # noqa: BLE001 - the leg's own override, or a codec library
             leg._frame_failed("decode_payload", error)
             leg._made_up = True
             return self._stand_in(leg, lost=True)
+        if self._in_a_row:
+            self._in_a_row.pop("decode_payload", None)
+        return audio
 
     def _stand_in(self, leg: AudioCall, *, lost: bool) -> FloatArray:
         decoder = leg._decoder
@@ -376,7 +379,6 @@ class InlineMedia:
         else:
             if self._in_a_row:
                 self._in_a_row.pop("audio_received", None)
-                self._in_a_row.pop("decode_payload", None)
 
     def _run_timers(self) -> None:
         at = self.media_time + 1e-9
@@ -402,7 +404,7 @@ class InlineMedia:
             playout.take()
             playout.skip()
         else:
-            quiet = leg.send_silence or now - self._sent_at >= self.plane.settings.keep_alive
+            quiet = leg.send_silence or now >= self._sent_at + self.plane.settings.keep_alive - TICK
             try:
                 said = playout.next_payload(silence=quiet)
                 if said is None:
