@@ -38,7 +38,7 @@ FLOORS = {
     3: "voip.media.plane voip.media.inline",
     4: """
         voip.aio voip.sockets voip.watchdog
-        voip.sip.answer voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport
+        voip.sip.answer voip.sip.driver voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport
         voip.sip.udp voip.sip.streams voip.sip.tls voip.sip.resolver
         voip.rtp.protocol voip.rtp.ports voip.rtp.discovery voip.rtp.sharing voip.rtp.ticker
         voip.rtp.wires

@@ -21,6 +21,8 @@ from voip.errors import (
     PortsExhaustedError,
     TransportError,
 )
+from voip.sip.headers import Headers
+from voip.sip.messages import Request
 from voip.sip.protocol import SIP, SessionInitiationProtocol
 from voip.testing import run_virtual
 
@@ -293,14 +295,10 @@ def test_a_leg_that_cannot_be_made_is_500():
 
 
 def test_ports_exhausted_is_503():
-    # Two calls of one phone behind one address cannot share the socket; the range has one pair,
-    # which the shared socket holds.
-    class Full(Line):
-        def media_socket(self, *_):
-            raise PortsExhaustedError("none is left")
-
-    line = Full()
-    assert refusal(line).status == 503
+    # A caller whose media is elsewhere than its signalling needs a port of its own; the only pair
+    # of the range is the shared socket's.
+    line = Line(rtp_ports=(20000, 20001))
+    assert refusal(line, phone=SIP(media_address="127.0.0.3")).status == 503
     with pytest.raises(PortsExhaustedError):
         line.answers[0].send(None)
 
@@ -320,7 +318,7 @@ def test_a_bad_uri_and_an_unknown_host_are_clear_errors():
         async with SIP().serve("127.0.0.2", 5060) as phone:
             with pytest.raises(ParseError):
                 await phone.dial("sip:", call_class=Leg)
-            with pytest.raises(TransportError, match="proxy"):
+            with pytest.raises(TransportError, match="an account that knows the way"):
                 await phone.dial("tel:+4930123456", call_class=Leg)
 
     run_virtual(main())
@@ -335,12 +333,12 @@ def test_holds_and_resumes():
         there = await line.answers[0]
         media = leg.media
         media.attributes = [one for one in media.attributes if one.name != "sendrecv"]
-        await phone._legs[leg].update("sendonly")
+        await phone._driver.legs[leg].update("sendonly")
         await asyncio.sleep(0.1)
         count = len(leg.heard)
         await asyncio.sleep(1)
         assert len(leg.heard) == count  # on hold nothing is received
-        await phone._legs[leg].update("sendrecv")
+        await phone._driver.legs[leg].update("sendrecv")
         await asyncio.sleep(1)
         assert len(leg.heard) > count + 40
         assert there.log == ["started"]
@@ -354,7 +352,7 @@ def test_both_re_invite_at_once_and_both_get_through():
         there = await line.answers[0]
         await asyncio.sleep(0.1)
         await asyncio.gather(
-            phone._legs[leg].update("sendrecv"), line._legs[there].update("sendrecv")
+            phone._driver.legs[leg].update("sendrecv"), line._driver.legs[there].update("sendrecv")
         )
         assert leg.log == there.log == ["started"]
 
@@ -373,6 +371,42 @@ def test_two_calls_of_one_caller_are_told_apart():
         assert two.log == ["started"]
 
     between(Line(), talk)
+
+
+# Requests beside calls
+
+
+def test_an_application_serves_further_methods():
+    class Pager(Line):
+        def request_received(self, request):
+            if request.method == "MESSAGE":
+                self.texts = request.raw_body
+                task = asyncio.ensure_future(self.send(request.respond(202, to_tag="x")))
+                self.answers.append(task)
+
+    async def talk(line, phone, uri):
+        headers = [("Content-Type", "text/plain")]
+        message = Request("MESSAGE", uri, Headers(headers), b"hello")
+        answer = await phone.send(message)
+        assert (answer.status_code, line.texts) == (202, b"hello")
+        assert (await phone.send(Request("OPTIONS", uri, Headers()))).status_code == 200
+        assert (await phone.send(Request("INFO", uri, Headers()))).status_code == 405
+        with pytest.raises(LocalProtocolError):
+            await phone.send(Request("INVITE", uri, Headers()))
+        with pytest.raises(LocalProtocolError):
+            await phone.send(answer)
+
+    pager = Pager(methods=["MESSAGE"], accept=["application/sdp", "text/plain"])
+    between(pager, talk)
+
+
+def test_a_request_that_nobody_answers_is_an_error():
+    async def main():
+        async with SIP().serve("127.0.0.2", 5060) as phone:
+            with pytest.raises(TransportError):
+                await phone.send(Request("OPTIONS", "sip:nobody@127.0.0.9", Headers()))
+
+    run_virtual(main())
 
 
 # Taps and transports

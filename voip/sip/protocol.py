@@ -15,41 +15,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import inspect
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from voip.errors import CallEnded, EndCause, LocalProtocolError, RegistrationError
+from voip.errors import (
+    CallEnded,
+    EndCause,
+    LocalProtocolError,
+    RegistrationError,
+    TransportError,
+)
 from voip.hooks import HookRunner, event_hook
 from voip.legs import Extensible
+from voip.logs import call_event
 from voip.machine import Counters
-from voip.sip import events
 from voip.sip.account import Account
 from voip.sip.answer import Answer
+from voip.sip.driver import SipDriver
 from voip.sip.messages import Message, Request, Response
-from voip.sip.registration import (
-    BindingExpired,
-    Registered,
-    Registration,
-    RegistrationRefused,
-    RegistrationSettings,
-    Unregistered,
-)
-from voip.sip.serving import AdoptedTransport, SipDriver, run_until_signal
+from voip.sip.registration import Registration, RegistrationSettings
+from voip.sip.serving import AdoptedTransport, run_until_signal
 from voip.sip.session import CallSession
 from voip.sip.settings import EndpointSettings
 from voip.sip.types import parse_uri
 from voip.types import HostPort, canonical_ip
 
 if TYPE_CHECKING:
-    from voip.media.plane import InlinePlane
     from voip.rtp.call import RTPCall
-    from voip.rtp.protocol import MediaSocket, RealtimeTransportProtocol
     from voip.sdp.types import MediaDescription
 
 __all__ = ["SIP", "SessionInitiationProtocol"]
@@ -57,7 +54,9 @@ __all__ = ["SIP", "SessionInitiationProtocol"]
 logger = logging.getLogger("voip.sip")
 
 LegT = TypeVar("LegT", bound="RTPCall")
-T = TypeVar("T")
+
+# What a request of the application leaves to us.
+_OURS = ("Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -76,6 +75,9 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             interface which reaches the peer.
         peers: IP addresses of trunks: exempt from the limits for strangers.
         max_calls: calls at a time; further ones get 503.
+        methods: further methods that the application serves: `request_received` gets the request,
+            `send(request.respond(…))` answers it.
+        accept: body types that requests may have; a session description belongs to it.
         user_agent: value of User-Agent and Server; empty tells nothing.
         tls_ca: PEM file with the authorities that may vouch for a SIP domain; the system's when
             absent.
@@ -93,6 +95,8 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
     media_address: str | None = None
     peers: Sequence[str] = ()
     max_calls: int = 10_000
+    methods: Sequence[str] = ()
+    accept: Sequence[str] = ("application/sdp",)
     user_agent: str = ""
     tls_ca: str | Path | None = None
     dangerously_skip_certificate_checks: bool = False
@@ -102,8 +106,6 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
     _account: Account | None = field(init=False, default=None, repr=False)
     _registration: Registration | None = field(init=False, default=None, repr=False)
     _registered: asyncio.Future[None] | None = field(init=False, default=None, repr=False)
-    _sessions: dict[int, CallSession] = field(init=False, default_factory=dict, repr=False)
-    _legs: dict[Any, CallSession] = field(init=False, default_factory=dict, repr=False)
     _workers: ThreadPoolExecutor | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -123,7 +125,7 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {len(self._sessions)} calls>"
+        return f"<{type(self).__name__} {len(self.calls)} calls>"
 
     @functools.cached_property
     def hooks(self) -> HookRunner:
@@ -177,12 +179,13 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
 
     def ringing(self, request: Request) -> None:
         """Send 180 Ringing; nothing when the call is over or answered."""
-        session = self._sessions.get(id(request))
+        session = self._running.sessions.get(id(request))
         if session is None or session.call is None:
             return
         call = session.call
         with contextlib.suppress(LocalProtocolError):
-            self.command(lambda now: call.ring(now))
+            self._running.place(lambda now: call.ring(now))
+            call_event(logger, "call_ringing", caller=request.headers["From"], call_id=call.id)
 
     def answer(self, request: Request, *, call_class: type[LegT], **fields: Any) -> Answer[LegT]:
         """Answer an INVITE with a leg of `call_class`; the answer starts at once.
@@ -201,7 +204,7 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             LocalProtocolError: this request was answered before.
         """
         answer: Answer[LegT] = Answer()
-        session = self._sessions.get(id(request))
+        session = self._running.sessions.get(id(request))
         if session is None:
             answer.set_exception(CallEnded(EndCause.CANCELLED))
             return answer
@@ -219,12 +222,12 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
         self, request: Request, *, status_code: int = 486, reason: str | None = None
     ) -> None:
         """Refuse an INVITE; nothing when the call is over or answered."""
-        session = self._sessions.get(id(request))
+        session = self._running.sessions.get(id(request))
         if session is None or session.call is None:
             return
         call = session.call
         with contextlib.suppress(LocalProtocolError):
-            self.command(lambda now: call.reject(now, status_code, reason))
+            self._running.place(lambda now: call.reject(now, status_code, reason))
 
     # Outgoing calls
 
@@ -248,7 +251,7 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
         driver = self._running
         target = parse_uri(uri)
         targets = await driver.targets(target, self._account)
-        session = CallSession(self)
+        session = CallSession(driver)
         session.choose(call_class, fields)
         session.outcome = asyncio.get_running_loop().create_future()
         try:
@@ -256,7 +259,7 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             place = functools.partial(
                 driver.machine.call, uri, body=body, account=self._account, targets=targets
             )
-            self.command(lambda now: session.begin(place(now=now)))
+            self._running.place(lambda now: session.begin(place(now=now)))
             leg: LegT = await session.outcome
         except BaseException:
             session.outcome.cancel()
@@ -264,11 +267,64 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             raise
         return leg
 
+    async def send(self, message: Request | Response) -> Response | None:
+        """Send a message of the application's own.
+
+        Args:
+            message: a request outside any dialog (not INVITE, ACK or CANCEL; Via, From, Call-ID and
+                CSeq are ours), or the response to a request that `request_received` was given and
+                whose method is one of `methods`.
+
+        Returns:
+            The final response to a request; None for a response.
+
+        Raises:
+            TransportError: nobody answered.
+            LocalProtocolError: nothing waits for this response, or a call sends such requests.
+        """
+        driver = self._running
+        if isinstance(message, Response):
+            self._respond(message)
+            return None
+        headers = [(name, value) for name, value in message.headers.items() if name not in _OURS]
+        client = driver.command(
+            lambda machine, now: machine.request(
+                message.method,
+                str(message.uri),
+                now=now,
+                body=message.raw_body,
+                headers=headers,
+                account=self._account,
+            )
+        )
+        if client.done and client.response is None:
+            raise TransportError("the request could not be sent")
+        waiting: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        driver.asked[client] = waiting
+        return await waiting
+
+    def _respond(self, response: Response) -> None:
+        driver = self._running
+        wanted = (response.call_id, response.cseq, response.via.branch)
+        for key, transaction in driver.arrived.items():
+            request = transaction.request
+            assert request is not None
+            if (request.call_id, request.cseq, request.branch) == wanted:
+                answer = functools.partial(driver.machine.respond, transaction, response)
+                driver.place(answer)
+                if response.status_code >= 200:
+                    del driver.arrived[key]
+                return
+        raise LocalProtocolError("no request waits for this response")
+
     # Signalling, as a leg uses it
+
+    def _session_of(self, leg: Any) -> CallSession | None:
+        return None if self._driver is None else self._driver.legs.get(leg)
 
     async def hang_up(self, call: Any, cause: EndCause = EndCause.LOCAL_HANGUP) -> None:
         """End the call of a leg: BYE, CANCEL or a final response, by the state of its dialog."""
-        session = self._legs.get(call)
+        session = self._session_of(call)
         if session is not None:
             session.hang_up(cause)
 
@@ -279,7 +335,7 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             CallFailed: the peer refused; the call goes on as it was.
             LocalProtocolError: the leg has no call, or another offer is under way.
         """
-        session = self._legs.get(call)
+        session = self._session_of(call)
         if session is None:
             raise LocalProtocolError("the leg has no call")
         await session.update(str(media.direction or "sendrecv"))
@@ -303,20 +359,22 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
         """
         if self._account is None:
             raise LocalProtocolError("there is no account to register: give an aor")
-        driver = self._running
-        if self._registered is None or self._registered.done():
-            self._registered = asyncio.get_running_loop().create_future()
-        if self._registration is None:
-            self._registration = Registration(
-                self._account,
-                settings=RegistrationSettings(expires=self.registration_expires),
-                entropy=secrets.token_bytes,
-            )
+        driver, waiting = self._running, self._registered
+        failed = waiting is not None and waiting.done() and waiting.exception() is not None
+        if waiting is None or failed:
+            waiting = self._registered = asyncio.get_running_loop().create_future()
             registration = self._registration
-            self.command(lambda now: driver.machine.register(registration, now))
-        await asyncio.shield(self._registered)
+            if registration is None:
+                registration = self._registration = Registration(
+                    self._account,
+                    settings=RegistrationSettings(expires=self.registration_expires),
+                    entropy=secrets.token_bytes,
+                )
+            driver.command(lambda machine, now: machine.register(registration, now))
+        await asyncio.shield(waiting)
 
-    def _registration_over(self, error: RegistrationError | None) -> None:
+    def registration_over(self, error: RegistrationError | None) -> None:
+        """Tell whoever waits for the registrar; for the driver."""
         waiting = self._registered
         if waiting is not None and not waiting.done():
             if error is None:
@@ -381,67 +439,7 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
                 self._workers.shutdown(wait=False)
                 self._workers = None
 
-    # What the endpoint tells; for the driver
-
-    def handle(self, event: Any) -> None:
-        """Take one event of the endpoint."""
-        _HANDLERS[type(event)](self, event)
-
-    def _call_offered(self, event: events.CallOffered) -> None:
-        session = CallSession(self)
-        session.begin(event.call)
-        self._sessions[id(event.request)] = session
-        try:
-            result = self.call_received(event.request)
-        except Exception as error:  # noqa: BLE001 - a hook may raise anything: 500, others go on
-            self._call_hook_failed(session, error)
-            return
-        if inspect.isawaitable(result) and not isinstance(result, Answer):
-            self._spawn(self._await_hook(session, result), "hook call_received")
-
-    async def _await_hook(self, session: CallSession, result: Awaitable[Any]) -> None:
-        try:
-            await result
-        except Exception as error:  # noqa: BLE001 - as in _call_offered
-            self._call_hook_failed(session, error)
-
-    def _call_hook_failed(self, session: CallSession, error: Exception) -> None:
-        self.hooks.failed("call_received", error)
-        session.refuse(500)
-
-    def _call_finished(self, event: events.CallFinished) -> None:
-        session: CallSession | None = event.call.data
-        if session is not None:
-            self._sessions.pop(session.key, None)
-            self._legs.pop(session.leg, None)
-            session.finish(event.cause, event.status, event.phrase)
-
-    def _request_arrived(self, event: events.RequestArrived) -> None:
-        response = event.request.respond(405, headers=[("Allow", self._running.machine.allow)])
-        self.command(lambda now: self._running.machine.respond(event.transaction, response, now))
-
-    def _message_seen(self, event: events.MessageSeen) -> None:
-        message = event.message
-        if event.outgoing:
-            self.hooks.fire("message_sent", message)
-        elif isinstance(message, Request):
-            self.hooks.fire("request_received", message)
-            tap = _TAPS.get(message.method)
-            if tap is not None:
-                self.hooks.fire(tap, message)
-        else:
-            self.hooks.fire("response_received", message)
-
-    def _got_registered(self, event: Registered) -> None:
-        self._registration_over(None)
-        self.hooks.fire("registered")
-
-    def _got_refused(self, event: RegistrationRefused) -> None:
-        error = RegistrationError(event.status, event.phrase)
-        self._registration_over(error)
-        self.hooks.fire("registration_failed", error)
-
-    # For sessions, and for the runner of hooks
+    # For the driver, and for the runner of hooks
 
     @property
     def _running(self) -> SipDriver:
@@ -457,6 +455,8 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             user_agent=self.user_agent,
             peers=frozenset(canonical_ip(peer) for peer in self.peers),
             max_calls=self.max_calls,
+            methods=tuple(self.methods),
+            accept=tuple(self.accept),
             trace=any(_overridden(type(self), name) for name in _TRACED),
         )
         self._driver = SipDriver(self, settings)
@@ -470,15 +470,11 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             self._spawn(self.register(), "register")
 
     @property
-    def now(self) -> float:
-        """The loop's clock, monotonic seconds."""
-        return self._running.now
-
-    @property
     def counters(self) -> Counters:
         """What was dropped, refused or absorbed, by name."""
         driver = self._running
-        return driver.machine.counters + driver.counters + driver.transports.counters
+        media = driver.rtp.counters + driver.watchdog.counters
+        return driver.machine.counters + driver.counters + driver.transports.counters + media
 
     @property
     def listeners(self) -> dict[str, HostPort]:
@@ -488,43 +484,7 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
     @property
     def calls(self) -> list[Any]:
         """The legs of the calls that are up."""
-        return list(self._legs)
-
-    def entropy(self, count: int) -> bytes:
-        """Draw random bytes."""
-        return secrets.token_bytes(count)
-
-    def command(self, action: Callable[[float], T]) -> T:
-        """Run a command of the endpoint's machines at the present time, and drain."""
-        return self._running.command(lambda _, now: action(now))
-
-    def adopted(self, session: CallSession) -> None:
-        """Remember to which call a leg belongs."""
-        self._legs[session.leg] = session
-
-    def media_socket(
-        self, local_host: str, remote: HostPort | None, signalling_ip: str | None
-    ) -> MediaSocket:
-        """Reserve the media socket of one call.
-
-        Raises:
-            PortsExhaustedError: no port is left in `rtp_ports`.
-        """
-        return self._running.rtp.reserve(local_host, remote=remote, signalling_ip=signalling_ip)
-
-    @property
-    def rtp(self) -> RealtimeTransportProtocol:
-        """The shared media socket."""
-        return self._running.rtp
-
-    @property
-    def plane(self) -> InlinePlane:
-        """What drives the legs."""
-        return self._running.plane
-
-    def trusts(self, host: str) -> bool:
-        """Tell whether media for a peer may go wherever its description says."""
-        return canonical_ip(host) in self._running.settings.peers
+        return [] if self._driver is None else list(self._driver.legs)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         return self._running.spawn(coroutine, name)
@@ -540,8 +500,14 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
 
 SIP = SessionInitiationProtocol
 
-_TAPS = {"ACK": "ack_received", "BYE": "bye_received", "CANCEL": "cancel_received"}
-_TRACED = (*_TAPS.values(), "request_received", "response_received", "message_sent")
+_TRACED = (
+    "ack_received",
+    "bye_received",
+    "cancel_received",
+    "message_sent",
+    "request_received",
+    "response_received",
+)
 
 
 def _overridden(cls: type, name: str) -> bool:
@@ -550,37 +516,3 @@ def _overridden(cls: type, name: str) -> bool:
 
 def _contact_user(account: Account | None) -> str:
     return (account.aor.raw_user or "voip") if account is not None else "voip"
-
-
-def _of_call(method: str, *, with_response: bool = False) -> Callable[[Any, Any], None]:
-    """Return a handler that hands an event to the session of its call."""
-
-    def handle(_: SessionInitiationProtocol, event: Any) -> None:
-        session = event.call.data
-        if session is not None:
-            getattr(session, method)(event.response if with_response else event.request)
-
-    return handle
-
-
-def _nothing(_: SessionInitiationProtocol, __: Any) -> None:
-    """An event that this face has no hook for."""
-
-
-_HANDLERS: dict[type, Callable[[SessionInitiationProtocol, Any], None]] = {
-    events.CallOffered: SessionInitiationProtocol._call_offered,
-    events.CallRinging: _nothing,
-    events.CallAnswered: _of_call("answered", with_response=True),
-    events.CallConfirmed: _of_call("confirmed"),
-    events.CallReoffered: _of_call("reoffered"),
-    events.CallReconfirmed: _of_call("reconfirmed"),
-    events.CallReanswered: _of_call("reanswered", with_response=True),
-    events.CallFinished: SessionInitiationProtocol._call_finished,
-    events.RequestArrived: SessionInitiationProtocol._request_arrived,
-    events.RequestFinished: _nothing,
-    events.MessageSeen: SessionInitiationProtocol._message_seen,
-    Registered: SessionInitiationProtocol._got_registered,
-    RegistrationRefused: SessionInitiationProtocol._got_refused,
-    Unregistered: _nothing,
-    BindingExpired: _nothing,
-}

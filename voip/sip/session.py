@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from voip.errors import (
@@ -29,15 +30,15 @@ from voip.sdp.negotiation import Agreement, LocalMedia, accept_answer, make_answ
 from voip.sdp.types import Attribute, MediaDescription
 from voip.sip.answer import Answer
 from voip.sip.types import CallerID
-from voip.types import HostPort
+from voip.types import HostPort, canonical_ip
 
 if TYPE_CHECKING:
     from voip.media.plane import InlineMedia
     from voip.rtp.call import RTPCall
     from voip.rtp.protocol import MediaSocket
+    from voip.sip.driver import SipDriver
     from voip.sip.invite import Call
     from voip.sip.messages import Message, Request, Response
-    from voip.sip.protocol import SessionInitiationProtocol
 
 __all__ = ["CallSession"]
 
@@ -50,7 +51,7 @@ class CallSession:
     """What ties one SIP call to its leg and its media.
 
     Attributes:
-        sip: the object that the user made.
+        driver: runs the endpoint of the SIP object.
         call: the SIP call.
         leg: the user's leg, None until the codec is known.
         agreement: what offer and answer agreed on last.
@@ -71,14 +72,14 @@ class CallSession:
         "agreement",
         "answer",
         "call",
+        "driver",
         "ended",
         "leg",
         "outcome",
-        "sip",
     )
 
-    def __init__(self, sip: SessionInitiationProtocol) -> None:
-        self.sip = sip
+    def __init__(self, driver: SipDriver) -> None:
+        self.driver = driver
         self.call: Call | None = None
         self.leg: RTPCall | None = None
         self.agreement: Agreement | None = None
@@ -114,7 +115,7 @@ class CallSession:
     def refuse(self, status: int) -> None:
         """Send a final response other than 2xx; nothing when there was one."""
         with contextlib.suppress(LocalProtocolError):
-            self.sip.command(lambda now: self._sip_call.reject(now, status))
+            self.driver.place(lambda now: self._sip_call.reject(now, status))
 
     def choose(self, call_class: type[RTPCall], fields: dict[str, Any]) -> None:
         """Note of which class the leg will be, and its further fields."""
@@ -136,7 +137,7 @@ class CallSession:
             self.answer.set_exception(self.ended or CallEnded(EndCause.CANCELLED))
         except Exception as error:  # noqa: BLE001 - the user's class may raise anything: 500
             self._refuse(500, error)
-            self.sip.hooks.failed("answer", error)
+            self.driver.session.hooks.failed("answer", error)
         else:
             if leg is not None:
                 self.answer.set_result(leg)
@@ -161,7 +162,7 @@ class CallSession:
         return offer
 
     def _accept(self) -> RTPCall | None:
-        call, sip = self._sip_call, self.sip
+        call = self._sip_call
         offer = self._reserve_for_answer()
         assert self._call_class is not None
         assert self._local is not None
@@ -170,13 +171,13 @@ class CallSession:
             # it the leg, is known when the ACK brings the answer.
             self._offer = make_offer(_formats(self._call_class), local=self._local)
             body = self._body(self._offer)
-            sip.command(lambda now: call.accept(now, body))
+            self.driver.place(lambda now: call.accept(now, body))
             return None
         choose = self._call_class.negotiate_codec
         description, agreement = make_answer(offer, choose=choose, local=self._local)
         leg = self._make_leg(agreement, CallerID.parse(call.request.headers["From"]))
         body = self._body(description)
-        sip.command(lambda now: call.accept(now, body))
+        self.driver.place(lambda now: call.accept(now, body))
         leg._begin()
         return leg
 
@@ -187,7 +188,7 @@ class CallSession:
         self.answer.set_exception(error)
         headers = [("Retry-After", "5")] if status == 503 else []
         try:
-            self.sip.command(lambda now: self._sip_call.reject(now, status, headers=headers))
+            self.driver.place(lambda now: self._sip_call.reject(now, status, headers=headers))
         except LocalProtocolError:
             return  # it was over before we said no
 
@@ -221,7 +222,7 @@ class CallSession:
         assert self._call_class is not None
         formats = _formats(self._call_class)
         self._reserve(local_host, None, None)
-        if self.sip.rtp_stun_server_address is not None:
+        if self.driver.session.rtp_stun_server_address is not None:
             await self._find_public_address()
         assert self._local is not None
         self._offer = make_offer(formats, local=self._local)
@@ -251,15 +252,16 @@ class CallSession:
     def _reserve(self, local_host: str, remote: HostPort | None, signalling_ip: str | None) -> None:
         if self._socket is not None:
             return
-        sip = self.sip
-        self._socket = sip.media_socket(local_host, remote, signalling_ip)
+        self._socket = self.driver.rtp.reserve(
+            local_host, remote=remote, signalling_ip=signalling_ip
+        )
         local, rtcp = self._socket.local, self._socket.rtcp_local
         self._local = LocalMedia(
-            sip.media_address or local.host,
+            self.driver.session.media_address or local.host,
             local.port,
             rtcp.port,
-            session_id=int.from_bytes(sip.entropy(4)),
-            version=int.from_bytes(sip.entropy(3)),
+            session_id=int.from_bytes(secrets.token_bytes(4)),
+            version=int.from_bytes(secrets.token_bytes(3)),
             rtcp_mux=True,
         )
 
@@ -280,20 +282,20 @@ class CallSession:
     def _make_leg(self, agreement: Agreement, caller: CallerID) -> RTPCall:
         assert self._call_class is not None
         assert self._socket is not None
-        sip = self.sip
+        driver = self.driver
         self.agreement = agreement
         leg = self._call_class(
-            rtp=sip.rtp,
-            sip=sip,
+            rtp=driver.rtp,
+            sip=driver.session,
             media=agreement.media,
             caller=caller,
             **{"call_id": self._sip_call.id, **self._fields},
         )
         self.leg = leg
-        sip.adopted(self)
+        driver.legs[leg] = self
         source = RemoteSource(self._rules(agreement))
-        self._media = sip.plane.adopt(
-            leg, self._socket.link, source=source, agreement=agreement, now=sip.now
+        self._media = driver.plane.adopt(
+            leg, self._socket.link, source=source, agreement=agreement, now=driver.now
         )
         self._socket.bind(self._media, remote=agreement.remote, remote_rtcp=agreement.remote_rtcp)
         return leg
@@ -307,7 +309,7 @@ class CallSession:
             signalling_ip=signalling,
             payload_types=agreement.payload_types,
             sdp_rtcp=agreement.remote_rtcp,
-            trusted=self.sip.trusts(signalling),
+            trusted=canonical_ip(signalling) in self.driver.settings.peers,
         )
 
     # Re-INVITE
@@ -322,14 +324,14 @@ class CallSession:
             if offer is None:
                 self._offer = self._reoffer(type(leg))
                 sent = self._body(self._offer)
-                self.sip.command(lambda now: call.answer_offer(now, sent))
+                self.driver.place(lambda now: call.answer_offer(now, sent))
                 return
             body, agreement = self._reanswer(offer, leg)
-            self.sip.command(lambda now: call.answer_offer(now, body))
+            self.driver.place(lambda now: call.answer_offer(now, body))
             self._renegotiated(agreement)
         except (NegotiationError, ParseError):
             # RFC 3261 §14.2: refused, the session goes on as it was.
-            self.sip.command(lambda now: call.refuse_offer(now, 488))
+            self.driver.place(lambda now: call.refuse_offer(now, 488))
 
     def _reanswer(self, offer: SessionDescription, leg: RTPCall) -> tuple[bytes, Agreement]:
         """Answer a re-offer; the version grows only when our description changed (RFC 3264 §8)."""
@@ -358,7 +360,7 @@ class CallSession:
             if answered is not None:
                 self._renegotiated(accept_answer(self._offer, answered))
         except (NegotiationError, ParseError):
-            self.sip.counters["reoffer_answer_unusable"] += 1
+            self.driver.counters["reoffer_answer_unusable"] += 1
 
     async def update(self, direction: str) -> None:
         """Offer another direction by a re-INVITE and wait for the answer.
@@ -375,7 +377,7 @@ class CallSession:
         body = self._body(self._offer)
         self._updated = asyncio.get_running_loop().create_future()
         try:
-            self.sip.command(lambda now: self._sip_call.reinvite(now, body))
+            self.driver.place(lambda now: self._sip_call.reinvite(now, body))
             await self._updated
         except (CallFailed, LocalProtocolError):
             self._local.direction = before
@@ -407,7 +409,7 @@ class CallSession:
     def _renegotiated(self, agreement: Agreement) -> None:
         self.agreement = agreement
         if self._media is not None and self._socket is not None:
-            self._media.update(agreement, self.sip.now)
+            self._media.update(agreement, self.driver.now)
             self._media.source.renegotiated(self._rules(agreement))
             self._socket.move(agreement.remote, agreement.remote_rtcp)
 
@@ -415,7 +417,7 @@ class CallSession:
 
     def hang_up(self, cause: EndCause = EndCause.LOCAL_HANGUP) -> None:
         """BYE, CANCEL or a final response, by the state of the call; nothing when it is over."""
-        self.sip.command(lambda now: self._sip_call.hang_up(now, cause))
+        self.driver.place(lambda now: self._sip_call.hang_up(now, cause))
 
     def give_up(self) -> None:
         """Nobody waits for the answer to our call any more: take it back, or end it."""
@@ -443,7 +445,7 @@ class CallSession:
     def _release(self) -> None:
         """Give the media socket back, in every way that a call can end."""
         if self._media is not None:
-            self.sip.plane.release(self._media)
+            self.driver.plane.release(self._media)
             self._media = None
         if self._socket is not None:
             self._socket.close()

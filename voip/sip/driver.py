@@ -1,0 +1,330 @@
+"""The driver of a SIP object: sockets below, calls and hooks above, and the way up and down."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from voip.aio import Driver, Recorder
+from voip.errors import LocalProtocolError, RegistrationError, TransportError
+from voip.logs import call_event
+from voip.machine import FlowOpened, OpenFlow, Resolve, Resolved, Target
+from voip.media.plane import InlinePlane
+from voip.rtp.protocol import RealtimeTransportProtocol
+from voip.sip import events
+from voip.sip.answer import Answer
+from voip.sip.departure import next_hop
+from voip.sip.endpoint import Endpoint
+from voip.sip.messages import Request
+from voip.sip.registration import BindingExpired, Registered, RegistrationRefused, Unregistered
+from voip.sip.resolver import Resolver
+from voip.sip.session import CallSession
+from voip.sip.streams import StreamConnection
+from voip.sip.tls import client_context, server_context
+from voip.sip.transport import SipTransports
+from voip.sip.types import URI, OtherURI
+from voip.sip.udp import UdpListener
+from voip.sockets import local_address_towards
+from voip.types import canonical_ip, is_unspecified
+from voip.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from voip.machine import Flow
+    from voip.sip.account import Account
+    from voip.sip.client import ClientRequest
+    from voip.sip.messages import Response
+    from voip.sip.protocol import SessionInitiationProtocol
+    from voip.sip.settings import EndpointSettings
+    from voip.sip.transactions import ServerTransaction
+
+__all__ = ["SipDriver"]
+
+logger = logging.getLogger("voip.sip")
+
+ResultT = TypeVar("ResultT")
+_TAPS = {"ACK": "ack_received", "BYE": "bye_received", "CANCEL": "cancel_received"}
+
+
+class SipDriver(Driver[Endpoint]):
+    """Drives the endpoint of one SIP object: sockets below, hooks above.
+
+    Attributes:
+        settings: the endpoint's; `listeners` is filled as listeners open.
+        transports: the SIP sockets.
+        plane: drives the legs.
+        rtp: the media sockets.
+        sessions: the calls that came in, by the identity of their INVITE.
+        legs: the calls that have a leg, by it.
+        arrived: requests that the application answers, by their identity.
+        asked: requests of the application that wait for their final response.
+        watchdog: names what blocks the loop.
+        adopted: the flow of an asyncio transport that the user made; every request then takes it.
+    """
+
+    def __init__(
+        self,
+        session: SessionInitiationProtocol,
+        settings: EndpointSettings,
+        *,
+        recorder: Recorder | None = None,
+    ) -> None:
+        entropy = secrets.token_bytes if recorder is None else recorder.entropy
+        super().__init__(Endpoint(settings, entropy), recorder=recorder)
+        self.session = session
+        self.settings = settings
+        self.sessions: dict[int, CallSession] = {}
+        self.legs: dict[Any, CallSession] = {}
+        self.arrived: dict[int, ServerTransaction] = {}
+        self.asked: dict[ClientRequest, asyncio.Future[Response]] = {}
+        self.watchdog = Watchdog(self.loop)
+        tls = client_context(
+            ca_file=session.tls_ca,
+            dangerously_skip_certificate_checks=session.dangerously_skip_certificate_checks,
+        )
+        self.transports = SipTransports(self.feed, loop=self.loop, tls=tls)
+        self.resolver = Resolver(loop=self.loop)
+        self.plane = InlinePlane(secrets.token_bytes)
+        first, last = session.rtp_ports
+        self.rtp = RealtimeTransportProtocol(
+            stun_server_address=session.rtp_stun_server_address,
+            ports=range(first, last + 1),
+            plane=self.plane,
+        )
+        self.adopted: Flow | None = None
+
+    def transmit(self, output: Any) -> None:
+        """Carry out one output of the endpoint."""
+        if type(output) is Resolve:
+            self.resolver.resolve(output, self.feed)
+        elif type(output) is OpenFlow and self.adopted is not None:
+            self.feed(FlowOpened(self.adopted, output.token))
+        else:
+            self.transports.transmit(output)
+
+    def handle(self, event: Any) -> None:
+        """Carry one event of the endpoint to the call, or to the hook, that it is for."""
+        _HANDLERS[type(event)](self, event)
+
+    def place(self, command: Callable[[float], ResultT]) -> ResultT:
+        """Run a command of a machine below the endpoint at the present time, and drain."""
+        return self.command(lambda _, now: command(now))
+
+    def _call_offered(self, event: events.CallOffered) -> None:
+        session = CallSession(self)
+        session.begin(event.call)
+        self.sessions[id(event.request)] = session
+        call_event(
+            logger, "call_received", caller=event.request.headers["From"], call_id=event.call.id
+        )
+        try:
+            result = self.session.call_received(event.request)
+        except Exception as error:  # noqa: BLE001 - a hook may raise anything: 500, others go on
+            self._call_hook_failed(session, error)
+            return
+        if inspect.isawaitable(result) and not isinstance(result, Answer):
+            self.spawn(self._await_hook(session, result), "hook call_received")
+
+    async def _await_hook(self, session: CallSession, result: Awaitable[Any]) -> None:
+        try:
+            await result
+        except Exception as error:  # noqa: BLE001 - as in _call_offered
+            self._call_hook_failed(session, error)
+
+    def _call_hook_failed(self, session: CallSession, error: Exception) -> None:
+        self.session.hooks.failed("call_received", error)
+        session.refuse(500)
+
+    def _call_finished(self, event: events.CallFinished) -> None:
+        session: CallSession | None = event.call.data
+        if session is not None:
+            self.sessions.pop(session.key, None)
+            self.legs.pop(session.leg, None)
+            session.finish(event.cause, event.status, event.phrase)
+
+    def _call_ringing(self, event: events.CallRinging) -> None:
+        call_event(logger, "call_ringing", call_id=event.call.id, status=event.response.status_code)
+
+    def _request_arrived(self, event: events.RequestArrived) -> None:
+        """Keep what the application serves itself until its `send`; the rest is 405 long before."""
+        self.arrived[id(event.request)] = event.transaction
+        self.session.hooks.fire("request_received", event.request)
+
+    def _request_finished(self, event: events.RequestFinished) -> None:
+        waiting = self.asked.pop(event.client, None)
+        if waiting is None or waiting.done():
+            return
+        if event.response is not None:
+            waiting.set_result(event.response)
+        else:
+            waiting.set_exception(TransportError(event.reason or "no answer"))
+            waiting.exception()  # whoever waits gets it; nobody else is to be warned
+
+    def _message_seen(self, event: events.MessageSeen) -> None:
+        message = event.message
+        if event.outgoing:
+            self.session.hooks.fire("message_sent", message)
+        elif isinstance(message, Request):
+            if message.method not in self.settings.methods:
+                self.session.hooks.fire("request_received", message)
+            tap = _TAPS.get(message.method)
+            if tap is not None:
+                self.session.hooks.fire(tap, message)
+        else:
+            self.session.hooks.fire("response_received", message)
+
+    def _got_registered(self, event: Registered) -> None:
+        self.session.registration_over(None)
+        self.session.hooks.fire("registered")
+
+    def _got_refused(self, event: RegistrationRefused) -> None:
+        error = RegistrationError(event.status, event.phrase)
+        self.session.registration_over(error)
+        self.session.hooks.fire("registration_failed", error)
+
+    # Up
+
+    async def listen(
+        self,
+        host: str,
+        port: int,
+        transports: Sequence[str],
+        *,
+        tls_cert: str | Path | None = None,
+        tls_key: str | Path | None = None,
+        tls_port: int | None = None,
+    ) -> None:
+        """Open the listeners; UDP and TCP share one number, also when any will do.
+
+        Raises:
+            TransportError: a port is in use, an address is not ours, TLS has no certificate.
+        """
+        host = host.strip("[]")
+        listeners = dict(self.settings.listeners)
+        for name in sorted(transports, key=str.lower, reverse=True):  # UDP first: it fixes the port
+            if name.lower() == "tls":
+                continue
+            listeners[name.upper()] = local = await self.transports.listen(name, host, port)
+            port = local.port
+        if any(name.lower() == "tls" for name in transports):
+            if tls_cert is None:
+                raise TransportError("TLS needs a certificate: give tls_cert and tls_key")
+            secure = tls_port if tls_port is not None else (port + 1 if port else 0)
+            context = server_context(tls_cert, tls_key)
+            listeners["TLS"] = await self.transports.listen("TLS", host, secure, tls=context)
+        self.settings.listeners = listeners
+        await self.rtp.listen(host)
+        self.watchdog.start()
+        for name, local in listeners.items():
+            logger.info("listening on %s %s", name, local)
+
+    def adopt(self, transport: asyncio.BaseTransport) -> UdpListener | StreamConnection:
+        """Take over a transport that the user made."""
+        adopted = self.transports.adopt(transport)
+        self.settings.listeners = dict(self.transports.listeners)
+        if isinstance(adopted, StreamConnection):
+            self.adopted = adopted.flow
+        return adopted
+
+    # Where things are
+
+    async def targets(self, uri: URI, account: Account | None) -> tuple[Target, ...]:
+        """Return where a request to `uri` may go, nearest choice first (RFC 3263).
+
+        Raises:
+            TransportError: the name has no address, or only a proxy knows the way.
+        """
+        if isinstance(uri, OtherURI):
+            raise TransportError(f"cannot call a {uri.scheme}: address")
+        try:
+            hop = next_hop(uri, account)
+        except LocalProtocolError as error:
+            raise TransportError(str(error)) from error
+        waiting: asyncio.Future[Resolved] = self.loop.create_future()
+
+        def found(answer: Resolved) -> None:
+            if not waiting.done():
+                waiting.set_result(answer)
+
+        self.resolver.resolve(Resolve(None, *hop), found)
+        answer = await waiting
+        if not answer.targets:
+            raise TransportError(answer.reason or f"{hop.host} has no address")
+        if account is not None and hop.host == (account.outbound_proxy or account.aor).host:
+            account.resolved(answer.targets)  # the only places that may see its digests
+        return self._reachable(answer.targets)
+
+    def _reachable(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        """Leave out UDP where no UDP listener is open: nothing could come back."""
+        if "UDP" in self.settings.listeners or self.adopted is not None:
+            return targets
+        return tuple(one for one in targets if one.transport != "UDP") or targets
+
+    def local_address(self, remote_host: str) -> str:
+        """Return the address of ours that a peer sees.
+
+        Raises:
+            TransportError: no route leads there.
+        """
+        bound = self.settings.listeners.get("UDP") or self.settings.listeners.get("TCP")
+        if bound is not None and not is_unspecified(bound.host):
+            return bound.host
+        return local_address_towards(canonical_ip(remote_host))
+
+    # Down
+
+    async def leave(self, registration: Any, drain_timeout: float) -> None:
+        """End calls by BYE, take the registration away, close every socket."""
+        self.transports.stop_accepting()
+        until = self.now + drain_timeout
+        if registration is not None:
+            self.command(lambda machine, now: machine.unregister(registration, now))
+        self.command(lambda machine, now: machine.shutdown(now))
+        # The answers to BYE and REGISTER come when they come; nobody but us waits for them.
+        while not self.machine.idle and self.now < until:  # noqa: ASYNC110
+            await asyncio.sleep(min(0.02, drain_timeout))
+        self.watchdog.stop()
+        self.transports.close()
+        await self.transports.wait_closed()
+        self.resolver.close()
+        self.close()
+        await self.wait_closed()
+        self.rtp.close()
+
+
+def _of_call(method: str, *, with_response: bool = False) -> Callable[[Any, Any], None]:
+    """Return a handler that hands an event to the session of its call."""
+
+    def handle(_: SipDriver, event: Any) -> None:
+        session = event.call.data
+        if session is not None:
+            getattr(session, method)(event.response if with_response else event.request)
+
+    return handle
+
+
+def _nothing(_: SipDriver, __: Any) -> None:
+    """An event that this face has no hook for."""
+
+
+_HANDLERS: dict[type, Callable[[SipDriver, Any], None]] = {
+    events.CallOffered: SipDriver._call_offered,
+    events.CallRinging: SipDriver._call_ringing,
+    events.CallAnswered: _of_call("answered", with_response=True),
+    events.CallConfirmed: _of_call("confirmed"),
+    events.CallReoffered: _of_call("reoffered"),
+    events.CallReconfirmed: _of_call("reconfirmed"),
+    events.CallReanswered: _of_call("reanswered", with_response=True),
+    events.CallFinished: SipDriver._call_finished,
+    events.RequestArrived: SipDriver._request_arrived,
+    events.RequestFinished: SipDriver._request_finished,
+    events.MessageSeen: SipDriver._message_seen,
+    Registered: SipDriver._got_registered,
+    RegistrationRefused: SipDriver._got_refused,
+    Unregistered: _nothing,
+    BindingExpired: _nothing,
+}
