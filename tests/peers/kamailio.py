@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from pathlib import Path
+from typing import Self
 
 from peers.certificates import Certificate
 from peers.process import LOOPBACK, Peer, PeerError, free_port, program
@@ -97,7 +98,7 @@ class Kamailio:
         if self.peer is not None:
             await self.peer.stop()
 
-    async def __aenter__(self) -> Kamailio:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

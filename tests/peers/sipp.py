@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from peers.process import LOOPBACK, Peer, PeerError, free_port, program, until
 
@@ -111,9 +112,12 @@ class SippCallee:
         self.peer = Peer(command, folder, name=f"sipp-uas-{transport}")
         self._kind = "udp" if transport.startswith("u") else "tcp"
 
-    async def __aenter__(self) -> SippCallee:
+    async def __aenter__(self) -> Self:
         await until(
-            lambda: _bound(self._kind, self.port), seconds=10, what="sipp listens", log=self.peer.log
+            lambda: _bound(self._kind, self.port),
+            seconds=10,
+            what="sipp listens",
+            log=self.peer.log,
         )
         return self
 
