@@ -24,7 +24,7 @@ from voip.errors import (
 from voip.sip.headers import Headers
 from voip.sip.messages import Request
 from voip.sip.protocol import SIP, SessionInitiationProtocol
-from voip.testing import run_virtual
+from voip.testing import Link, Network, run_virtual
 
 
 class Leg(AudioCall):
@@ -520,3 +520,51 @@ def test_echo_says_it_back():
         assert 48 <= loud <= 52
 
     between(Line(leg_class=type("Echo", (EchoCall,), {"PREFERRED_CODECS": [PCMA, PCMU]})), talk)
+
+
+def test_calls_over_ipv6():
+    async def main():
+        async with Line().serve("::1", 5060) as line, SIP().serve("::1", 5070) as phone:
+            leg = await phone.dial("sip:line@[::1]:5060", call_class=Leg)
+            there = await line.answers[0]
+            await leg.send_rtp_audio(np.full(8000, 0.25, np.float32))
+            await asyncio.sleep(0.2)
+            assert max(there.heard) == pytest.approx(0.25, abs=0.02)
+            await leg.hang_up()
+
+    run_virtual(main())
+
+
+def test_ten_percent_loss_both_ways_loses_no_call():
+    async def main():
+        async with Line().serve("127.0.0.1", 5060), SIP().serve("127.0.0.2", 5060) as phone:
+            for _ in range(20):
+                leg = await phone.dial("sip:line@127.0.0.1", call_class=Leg)
+                await leg.hang_up()
+
+    run_virtual(main(), network=Network(Link(loss=0.1), seed=11))
+
+
+def test_a_repeated_start_finds_the_port_free():
+    async def main():
+        line = Line()
+        for _ in range(3):
+            async with line.serve("127.0.0.1", 5060), SIP().serve("127.0.0.2", 5060) as phone:
+                leg = await phone.dial("sip:line@127.0.0.1", call_class=Leg)
+                await leg.hang_up()
+
+    run_virtual(main())
+
+
+def test_nothing_is_left_after_a_call():
+    async def main():
+        async with Line().serve("127.0.0.1", 5060) as line, SIP().serve("127.0.0.2", 5060) as phone:
+            leg = await phone.dial("sip:line@127.0.0.1", call_class=Leg)
+            await leg.hang_up()
+            await asyncio.sleep(40)
+            for one in (line, phone):
+                assert not any(one._driver.machine.sizes().values())
+                assert one._driver.sessions == one._driver.legs == {}
+                assert not one._driver.rtp.ticker.running
+
+    run_virtual(main())

@@ -103,7 +103,7 @@ class SipTransports:
         *,
         loop: asyncio.AbstractEventLoop | None = None,
         limits: StreamLimits | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.loop = loop or asyncio.get_running_loop()
         self.counters: Counters = Counter()
@@ -112,7 +112,8 @@ class SipTransports:
         self.listeners: dict[str, HostPort] = {}
         self.closed = False
         self._feed = feed
-        self._tls = tls
+        self._make_tls = tls or client_context
+        self._tls: ssl.SSLContext | None = None
         self._udp: list[UdpListener] = []
         self._udp_by_local: dict[HostPort, UdpListener] = {}
         self._streams: list[StreamListener] = []
@@ -260,7 +261,7 @@ class SipTransports:
 
     def _client_tls(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = client_context()
+            self._tls = self._make_tls()
         return self._tls
 
     # What connections tell
