@@ -292,6 +292,12 @@ def test_of_what_stands_twice_the_first_is_repeated():
     assert answer.headers.get_all("To") == ["<sip:one@x>;tag=1"]
 
 
+def test_line_that_is_a_name_alone_is_not_repeated():
+    data = INVITE.replace(b"To: <sip:bob@example.com>", b"To")
+    answer = parse_request(data).respond(400, to_tag="x")
+    assert "To" not in answer.headers
+
+
 def test_response_with_headers_and_a_body():
     request = parse_request(INVITE)
     response = request.respond(

@@ -9,6 +9,7 @@ from voip.sip.section import (
     bounded,
     declared,
     unfolded,
+    within,
     without_controls,
 )
 
@@ -27,7 +28,13 @@ def test_sections_within_the_limits_are_left_alone():
 def test_limits_are_held():
     lines, flaw = bounded([b"start"] + [b"A: b"] * (MAX_HEADERS + 1), b"\r\n\r\n")
     assert (len(lines), flaw) == (MAX_HEADERS + 1, "too many headers")
-    assert bounded([b"b" * (MAX_LINE_BYTES + 1)], b"\r\n\r\n")[1] == "a line is too long"
+    long = b"b" * (MAX_LINE_BYTES + 1)
+    assert bounded([b"start", long, b"A: b"], b"\r\n\r\n") == (
+        [b"start", b"A: b"],
+        "a line is too long",
+    )
+    assert within([long], None) == ([long], "a line is too long")
+    assert within([], "before") == ([], "before")
 
 
 def test_missing_end_is_noted():

@@ -140,6 +140,18 @@ def test_bad_parameters_are_refused(tail):
         parse_parameters(tail)
 
 
+@pytest.mark.parametrize("tail", [b";tel:x=1", b";a=[::1];b@c", b";[x]"])
+def test_parameter_names_that_are_read_are_tokens(tail):
+    with pytest.raises(ParseError):
+        parse_parameters(tail)
+
+
+def test_lists_have_an_end():
+    assert len(split_list(b",".join([b"a"] * 1025))) == 1025
+    with pytest.raises(ParseError, match="too many"):
+        split_list(b"," * 1025)
+
+
 def test_sixty_four_parameters_are_the_most():
     tail = b"".join(b";p%d" % number for number in range(64))
     assert len(parse_parameters(tail)) == 64

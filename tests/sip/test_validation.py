@@ -54,6 +54,11 @@ def test_flaw_is_400():
     assert found == Rejection(400, "Bad Request: a line is no header")
 
 
+def test_name_alone_is_no_header():
+    assert status("Subject") == 400
+    assert response_verdict("Subject") == "a line is no header"
+
+
 @pytest.mark.parametrize("name", ["Via", "From", "To", "Call-ID", "CSeq"])
 @pytest.mark.parametrize("value", [None, "", "<"])
 def test_every_mandatory_header_must_be_there_and_mean_something(name, value):

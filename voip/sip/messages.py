@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from voip.errors import ParseError
 from voip.sdp.messages import SessionDescription
-from voip.sip.fields import TypedFields
+from voip.sip.fields import MAX_VIAS, TypedFields
 from voip.sip.headers import Headers, canonical_name, index_lines, key_of
 from voip.sip.section import (
     MAX_HEADERS,
@@ -22,6 +22,7 @@ from voip.sip.section import (
     bounded,
     declared,
     unfolded,
+    within,
     without_controls,
 )
 from voip.sip.status import STATUS_LINES, status_line
@@ -93,9 +94,7 @@ class Message(TypedFields):
         }
         if len(index) != len(lines) or None in index:
             if b"\r\n " in head or b"\r\n\t" in head:
-                lines = unfolded(lines)
-                if len(head) > MAX_LINE_BYTES and max(map(len, lines)) > MAX_LINE_BYTES:
-                    flaw = flaw or "a line is too long"
+                (_, *lines), flaw = within([b"", *unfolded(lines)], flaw)
             index, sound = index_lines(lines)
             if not sound:
                 flaw = flaw or "a line is no header"
@@ -266,13 +265,13 @@ class Request(Message):
         untagged = -1
         for name in _COPIED:
             held = index.get(name)
-            if held is None:
+            if held is None or (isinstance(held, bytes) and b":" not in held):
                 continue
             if name == "to" and not _has_tag(held[0] if isinstance(held, list) else held):
                 untagged = len(copied)
             if isinstance(held, list):
                 # RFC 3261 §8.2.6.2: all Via in order; of what may stand once, the first.
-                copied += held if name == "via" else held[:1]
+                copied += held[:MAX_VIAS] if name == "via" else held[:1]
             else:
                 copied.append(held)
         routes = index.get("record-route", []) if self.method in _DIALOG_FORMING else []

@@ -14,6 +14,7 @@ __all__ = [
     "bounded",
     "declared",
     "unfolded",
+    "within",
     "without_controls",
 ]
 
@@ -28,17 +29,26 @@ _PAIR = re.compile(rb"\\[^\r\n]", re.DOTALL)
 
 
 def bounded(lines: list[bytes], blank: bytes) -> tuple[list[bytes], str | None]:
-    """Hold the limits on the header section, and note what broke them."""
+    """Hold the limits on the header section, and note what broke them.
+
+    What is too much is left out: no answer of ours may break the limits by repeating it.
+    """
     flaw = None
     if not blank:
         flaw = "the headers do not end"
         while len(lines) > 1 and not lines[-1]:
             lines.pop()
     if len(lines) > MAX_HEADERS + 1:
-        return lines[: MAX_HEADERS + 1], "too many headers"
-    if max(map(len, lines)) > MAX_LINE_BYTES:
-        flaw = "a line is too long"
-    return lines, flaw
+        lines, flaw = lines[: MAX_HEADERS + 1], "too many headers"
+    return within(lines, flaw)
+
+
+def within(lines: list[bytes], flaw: str | None) -> tuple[list[bytes], str | None]:
+    """Leave out the lines that are too long, all but the first."""
+    if max(map(len, lines), default=0) <= MAX_LINE_BYTES:
+        return lines, flaw
+    kept = [line for line in lines[1:] if len(line) <= MAX_LINE_BYTES]
+    return [lines[0], *kept], "a line is too long"
 
 
 def without_controls(lines: list[bytes], flaw: str | None) -> tuple[list[bytes], str | None]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from voip.errors import ParseError
 
 __all__ = [
+    "MAX_COMMAS",
     "MAX_PARAMETERS",
     "MAX_URI_BYTES",
     "TOKEN",
@@ -27,6 +28,7 @@ __all__ = [
     "unquote",
 ]
 
+MAX_COMMAS = 1024
 MAX_PARAMETERS = 64
 MAX_URI_BYTES = 2048
 
@@ -36,7 +38,7 @@ TOKEN = _ALPHANUMERIC + b"-.!%*_+`'~"
 # What an unquoted parameter may hold here. RFC 3261 wants a token or a host; IPv6 addresses without
 # brackets (RFC 5118 §4.5) and the odd characters of real branches are representable, so they pass.
 _PLAIN_VALUE = TOKEN + b"[]:@/&$#()?^{}|"
-_PLAIN_PARAMETERS = _PLAIN_VALUE + b";="
+_TOKEN_PARAMETERS = TOKEN + b";="
 
 _PARAMETER = re.compile(
     rb";[ \t]*+([A-Za-z0-9.!%*_+`'~-]++)[ \t]*+"
@@ -124,7 +126,8 @@ def parse_parameters(tail: bytes) -> dict[str, str | None]:
     # As many bytes as fit 64 parameters at most are common; only longer tails are counted.
     if len(tail) > 2 * MAX_PARAMETERS and tail.count(b";") > MAX_PARAMETERS:
         raise ParseError("too many parameters", tail)
-    if tail.translate(None, _PLAIN_PARAMETERS):
+    odd = tail.translate(None, _TOKEN_PARAMETERS)
+    if odd and odd.translate(None, _PLAIN_VALUE):
         return _parse_odd_parameters(tail)
     if tail[0] != 59:
         raise ParseError("text before the parameters", tail)
@@ -135,6 +138,8 @@ def parse_parameters(tail: bytes) -> dict[str, str | None]:
         parameters[name.lower()] = value if equals else None
     if len(parameters) != len(pieces) or "" in parameters:
         raise ParseError("empty or repeated parameter", tail)
+    if odd and not all(is_token(name.encode("ascii")) for name in parameters):
+        raise ParseError("bad parameter name", tail)
     return parameters
 
 
@@ -177,10 +182,12 @@ def split_list(value: bytes) -> list[bytes]:
     """Return the elements of a comma list, commas inside quotes and brackets respected.
 
     Raises:
-        ParseError: an unclosed quote or bracket, or an empty element.
+        ParseError: an unclosed quote or bracket, an empty element, or more than 1,024 commas.
     """
     if b"," not in value:
         return [value]
+    if value.count(b",") > MAX_COMMAS:
+        raise ParseError("too many elements in a list", value)
     if b'"' not in value and b"<" not in value:
         pieces = [piece.strip(b" \t") for piece in value.split(b",")]
     else:

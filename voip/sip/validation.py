@@ -109,8 +109,9 @@ def _refusal(status: Status, *headers: tuple[str, str]) -> Rejection:
 
 def _syntax(request: Request, transport: str) -> Rejection | None:
     """Return what is wrong with the request as such (RFC 3261 §8.2.2 and §16.3 step 1)."""
-    if request.flaw is not None:
-        return Rejection(400, f"Bad Request: {request.flaw}")
+    flaw = request.flaw or _bare_name(request)
+    if flaw is not None:
+        return Rejection(400, f"Bad Request: {flaw}")
     if len(request.raw_uri) > MAX_URI_BYTES:
         return _refusal(Status.REQUEST_URI_TOO_LONG)
     try:
@@ -128,6 +129,12 @@ def _syntax(request: Request, transport: str) -> Rejection | None:
     if request.method == "INVITE" and not _usable_contact(request):
         return Rejection(400, "Bad Contact")
     return None
+
+
+def _bare_name(message: Message) -> str | None:
+    """Tell of a line that is a header's name and no more, which the parser takes for an empty one."""
+    bare = [line for line in message.headers.lines if b":" not in line]
+    return "a line is no header" if bare else None
 
 
 def _typed(message: Message) -> str | None:
@@ -272,8 +279,9 @@ def validate_response(response: Response) -> str | None:
 
     After None, no typed property of the response raises; only `body` may.
     """
-    if response.flaw is not None:
-        return response.flaw
+    wrong = response.flaw or _bare_name(response)
+    if wrong is not None:
+        return wrong
     wrong = _typed(response) or _framing(response, "UDP")
     if wrong is not None:
         return wrong
