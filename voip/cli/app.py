@@ -88,7 +88,7 @@ def echo(
         dangerously_skip_certificate_checks=dangerously_skip_certificate_checks,
     )
     if loopback:
-        from voip.cli.loopback import loopback as run_echo  # noqa: F811 - loaded when wanted
+        from voip.cli.loopback import loopback as run_echo
 
     raise typer.Exit(run(run_echo(options, open_output(verbose))))
 
