@@ -139,7 +139,9 @@ def test_a_dynamic_number_means_only_what_its_rtpmap_says():
 
 
 def test_nothing_in_common_lists_both_sides():
-    with pytest.raises(NotImplementedError, match=r"offered speex, 98; supported .*pcma, pcmu") as e:
+    with pytest.raises(
+        NotImplementedError, match=r"offered speex, 98; supported .*pcma, pcmu"
+    ) as e:
         AudioCall.negotiate_codec(section(named(97, "speex", 8000), named(98)))
     assert isinstance(e.value, NegotiationError)
     with pytest.raises(NotImplementedError, match="offered nothing"):
