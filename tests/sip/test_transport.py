@@ -461,7 +461,7 @@ async def test_a_transport_of_the_user_is_adopted(alice, bob):
 
 async def secure(alice, bob, authority, *names):
     await bob.listen("tls", tls=server_context(authority.issue(*names)))
-    alice.transports._tls = client_context(ca_file=authority.file)
+    alice.transports._make_tls = lambda: client_context(ca_file=authority.file)
 
 
 @virtual
