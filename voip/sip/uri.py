@@ -57,18 +57,23 @@ def _ascii(data: bytes | str) -> str:
 
 
 def _parameters(text: str) -> dict[str, str | None]:
-    """Return URI parameters, unescaped once (RFC 3261 §19.1.1)."""
+    """Return URI parameters, unescaped once (RFC 3261 §19.1.1).
+
+    Deviation: "any given parameter-name MUST NOT appear more than once", but baresip puts the
+    transport of its account behind the same one in what was dialled. Saying the same twice cannot
+    be misread; saying two things is refused.
+    """
     parameters: dict[str, str | None] = {}
     if text.count(";") > MAX_PARAMETERS:
         raise ParseError("too many URI parameters", text)
     for piece in text.split(";")[1:]:
         name, equals, value = piece.partition("=")
         name = urllib.parse.unquote(name).lower() if "%" in name else name.lower()
-        if not name or name in parameters:
-            raise ParseError("empty or repeated URI parameter", text)
         if "%" in value:
             value = urllib.parse.unquote(value)
-        parameters[name] = value if equals else None
+        said = value if equals else None
+        if not name or parameters.setdefault(name, said) != said:
+            raise ParseError("empty or contradictory URI parameter", text)
     return parameters
 
 
