@@ -110,7 +110,12 @@ class RegistrationError(_StatusError):
     Attributes:
         status: the final SIP status, 408 when nobody replied.
         phrase: the registrar's own words.
+        answered: whether they are; False when nobody replied, and the phrase says why.
     """
+
+    def __init__(self, status: int, phrase: str, *, answered: bool = True) -> None:
+        super().__init__(status, phrase)
+        self.answered = answered
 
 
 class AuthenticationError(VoIPError):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from voip.audio.echo import EchoCall
 from voip.cli.output import CallRow, Output
-from voip.cli.running import ask_password, parse_aor, parse_proxy, with_codec
+from voip.cli.running import ask_password, describe, parse_aor, parse_proxy, with_codec
 from voip.errors import CallEnded
 from voip.logs import mask
 from voip.media.measure import level_dbfs
@@ -91,6 +91,8 @@ class EchoSession(SessionInitiationProtocol):
 
     output: Output | None = None
     call_class: type[EchoLine] = EchoLine
+    known: bool = False
+    """Whether a registrar has had us: before that, a refusal ends the command, which says it."""
 
     def call_received(self, request: Any) -> None:
         """Answer, whoever is wanted."""
@@ -111,13 +113,14 @@ class EchoSession(SessionInitiationProtocol):
 
     def registered(self) -> None:
         """Say that we are."""
+        self.known = True
         if self.output is not None:
             self.output.say(f"registered {self.aor}", "green")
 
     def registration_failed(self, error: Exception) -> None:
         """Say why we are not."""
-        if self.output is not None:
-            self.output.say(f"not registered: {error}", "red")
+        if self.output is not None and self.known:
+            self.output.say(f"not registered any more: {describe(error)}", "red")
 
 
 class VerboseEchoSession(EchoSession):

@@ -28,6 +28,7 @@ from voip.types import HostPort
 __all__ = [
     "UsageError",
     "ask_password",
+    "describe",
     "parse_aor",
     "parse_proxy",
     "parse_target",
@@ -71,7 +72,9 @@ async def _interruptible(main: Coroutine[Any, Any, int]) -> int:
 def describe(error: BaseException) -> str:
     """Return one line that says what went wrong, in the peer's own words where there are any."""
     if isinstance(error, RegistrationError):
-        return f"the registrar refused: {error}"
+        if error.answered:
+            return f"the registrar refused: {error}"
+        return f"cannot reach the registrar: {error.phrase}"
     if isinstance(error, CallFailed):
         return f"the call failed: {error}"
     if isinstance(error, CallEnded):

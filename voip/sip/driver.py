@@ -185,7 +185,7 @@ class SipDriver(Driver[Endpoint]):
         self.session.hooks.fire("registered")
 
     def _got_refused(self, event: RegistrationRefused) -> None:
-        error = RegistrationError(event.status, event.phrase)
+        error = RegistrationError(event.status, event.phrase, answered=event.answered)
         self.session.registration_over(error)
         self.session.hooks.fire("registration_failed", error)
 

@@ -108,13 +108,15 @@ class BindingExpired:
 class RegistrationRefused:
     """A try failed: the registrar's status and words, 408 when it said nothing.
 
-    `retry_at` is when the next try leaves; None when there is none until `start`.
+    `retry_at` is when the next try leaves; None when there is none until `start`. `answered` tells
+    whether the registrar said so; else the phrase is the transport's, or "timeout".
     """
 
     registration: Registration
     status: int
     phrase: str
     retry_at: float | None
+    answered: bool = True
 
 
 Event = Registered | Unregistered | BindingExpired | RegistrationRefused
@@ -208,7 +210,7 @@ class Registration:
         if not self._in_flight:
             self.counters["registration.stray_failure"] += 1
         elif self.state is RegistrationState.TRYING:
-            self._retry(408, reason, now, self._wait(now))
+            self._retry(408, reason, now, self._wait(now), answered=False)
         else:
             self._after_stop(now, None)
 
@@ -342,11 +344,13 @@ class Registration:
             wait = max(wait, named * self._between(1.0, 1.1)) if named else wait
         self._retry(status, phrase, now, wait)
 
-    def _retry(self, status: int, phrase: str, now: float, wait: float) -> None:
+    def _retry(
+        self, status: int, phrase: str, now: float, wait: float, *, answered: bool = True
+    ) -> None:
         self.state = RegistrationState.WAITING
         self._raised = False
         self._next = now + wait
-        self._events.append(RegistrationRefused(self, status, phrase, self._next))
+        self._events.append(RegistrationRefused(self, status, phrase, self._next, answered))
 
     def _wait(self, now: float) -> float:
         """Return how long to back off."""
