@@ -1,0 +1,226 @@
+"""RTP over real sockets: ports, sharing, floods and stalls; no peer program is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+
+import pytest
+
+from voip.errors import PortsExhaustedError, TransportError
+from voip.rtp import RTP, RTPPacket
+from voip.sockets import bind_udp
+from voip.types import HostPort
+
+LOOPBACK = "127.0.0.1"
+
+
+def packet(sequence_number=1):
+    return bytes(RTPPacket(0, sequence_number & 0xFFFF, 160, 7, b"x" * 160))
+
+
+class Media:
+    def __init__(self):
+        self.rtp = []
+        self.rtcp = []
+        self.news = asyncio.Event()
+
+    def receive(self, data, addr, now):
+        self.rtp.append((data, addr))
+        self.news.set()
+
+    def receive_rtcp(self, data, addr, now):
+        self.rtcp.append((data, addr))
+        self.news.set()
+
+    async def until(self, condition):
+        async with asyncio.timeout(10):
+            while not condition():
+                self.news.clear()
+                await self.news.wait()
+
+
+def free_range(pairs):
+    """Return a range of ports in which nobody listens now."""
+    for start in range(20000, 60000, 2 * pairs):
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(start, start + 2 * pairs):
+                    stack.enter_context(bind_udp(LOOPBACK, port))
+            except TransportError:
+                continue
+            return range(start, start + 2 * pairs)
+    raise AssertionError("no free ports")
+
+
+@pytest.fixture
+async def rtp(leaks):
+    made = []
+
+    async def make(host=LOOPBACK, pairs=10, **options):
+        rtp = RTP(ports=free_range(pairs), **options)
+        made.append(rtp)
+        await rtp.listen(host)
+        return rtp
+
+    yield make
+    for one in made:
+        one.close()
+        assert one.ports.held == 0
+
+
+@pytest.mark.parametrize("host", [LOOPBACK, "::1"])
+async def test_two_multiplexers_talk_to_each_other(rtp, host):
+    caller, callee = await rtp(host), await rtp(host)
+    ours, heard = Media(), Media()
+    own = caller.reserve(host)
+    shared = callee.reserve(host, remote=own.local, signalling_ip=host)
+    assert shared.shared
+    shared.bind(heard)
+    own.bind(ours, remote=shared.local)
+    own.send(packet(1), own.remote)
+    own.send_rtcp(b"\x80\xc8\x00\x06" + bytes(24), own.remote_rtcp)
+    shared.send(packet(2), shared.remote)
+    shared.send_rtcp(b"\x80\xc9\x00\x01" + bytes(4), shared.remote_rtcp)
+    await heard.until(lambda: heard.rtp and heard.rtcp)
+    await ours.until(lambda: ours.rtp and ours.rtcp)
+    assert heard.rtp == [(packet(1), own.local)]
+    assert ours.rtp == [(packet(2), shared.local)]
+    assert not caller.counters
+    assert not callee.counters
+
+
+async def test_a_port_of_another_program_is_skipped(rtp):
+    one = await rtp()
+    start = one.address.port
+    with bind_udp(LOOPBACK, start + 3):
+        assert one.reserve(LOOPBACK).local.port == start + 4
+
+
+async def test_ten_thousand_failed_calls_on_twenty_ports_leave_none_behind(rtp):
+    one = await rtp()
+    held = one.ports.held
+    for _ in range(10_000):
+        one.reserve(LOOPBACK).close()
+    assert one.ports.held == held
+
+
+async def test_an_exhausted_range_is_an_error_and_recovers(rtp):
+    one = await rtp(pairs=3)
+    first, _ = one.reserve(LOOPBACK), one.reserve(LOOPBACK)
+    with pytest.raises(PortsExhaustedError):
+        one.reserve(LOOPBACK)
+    first.close()
+    one.reserve(LOOPBACK)
+
+
+async def test_an_address_that_is_not_ours_is_refused(rtp):
+    one = await rtp()
+    one._host = "192.0.2.1"
+    with pytest.raises(TransportError, match="cannot assign"):
+        one.reserve("192.0.2.1")
+
+
+async def test_a_stall_loses_no_packet_of_the_shared_socket(rtp):
+    one = await rtp()
+    media = Media()
+    with bind_udp(LOOPBACK, 0) as peer:
+        remote = HostPort(*peer.getsockname())
+        one.reserve(LOOPBACK, remote=remote, signalling_ip=LOOPBACK).bind(media)
+        # Fifty calls' packets of 50 ms: half a socket buffer of the kernel's default.
+        for number in range(1000):
+            peer.sendto(packet(number), one.address)
+        await media.until(lambda: len(media.rtp) == 1000)
+    assert [data for data, _ in media.rtp] == [packet(number) for number in range(1000)]
+
+
+async def test_a_flood_at_one_call_leaves_the_others_their_packets(rtp):
+    one = await rtp()
+    flooded, quiet = one.reserve(LOOPBACK), one.reserve(LOOPBACK)
+    bad, good = Media(), Media()
+    flooded.bind(bad)
+    quiet.bind(good)
+    with bind_udp(LOOPBACK, 0) as peer:
+        for number in range(500):
+            for _ in range(5):
+                with contextlib.suppress(BlockingIOError):
+                    peer.sendto(packet(number), flooded.local)
+            if not number % 10:
+                peer.sendto(packet(number), quiet.local)
+            await asyncio.sleep(0)
+        await good.until(lambda: len(good.rtp) == 50)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the error queue is Linux's")
+async def test_an_unreachable_peer_is_counted_and_the_call_goes_on(rtp):
+    one = await rtp()
+    own = one.reserve(LOOPBACK)
+    media = Media()
+    own.bind(media)
+    with bind_udp(LOOPBACK, 0) as closed:
+        nowhere = HostPort(*closed.getsockname())
+    with bind_udp(LOOPBACK, 0) as peer:
+        for number in range(20):
+            own.send(packet(number), nowhere)
+            own.send(packet(number), peer.getsockname())
+        peer.setblocking(True)
+        peer.settimeout(5)
+        assert [peer.recv(500) for _ in range(20)] == [packet(number) for number in range(20)]
+        peer.sendto(packet(7), own.local)
+        await media.until(lambda: media.rtp)
+    assert one.counters["media_unreachable"] >= 1
+
+
+async def test_an_asyncio_endpoint_serves_calls_by_hand(leaks):
+    class Leg:
+        srtp = None
+
+        def __init__(self):
+            self.packets = []
+            self.news = asyncio.Event()
+
+        def packet_received(self, packet, addr):
+            self.packets.append((packet, addr))
+            self.news.set()
+
+    loop = asyncio.get_running_loop()
+    transport, rtp = await loop.create_datagram_endpoint(RTP, local_addr=(LOOPBACK, 0))
+    sock = transport.get_extra_info("socket")
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > 212_992
+    assert await rtp.public_address == transport.get_extra_info("sockname")
+    leg = Leg()
+    with bind_udp(LOOPBACK, 0) as peer:
+        rtp.register_call(peer.getsockname(), leg)
+        peer.sendto(packet(3), rtp.address)
+        async with asyncio.timeout(10):
+            await leg.news.wait()
+        assert leg.packets[0][0].sequence_number == 3
+        rtp.send(b"back", peer.getsockname())
+        peer.setblocking(True)
+        peer.settimeout(5)
+        assert peer.recv(100) == b"back"
+    transport.close()
+
+
+async def test_the_ticker_keeps_time(rtp):
+    class Plane:
+        def __init__(self):
+            self.ticks = []
+            self.news = asyncio.Event()
+
+        def tick(self, now):
+            self.ticks.append(now)
+            if len(self.ticks) == 40:
+                self.news.set()
+
+    plane = Plane()
+    one = await rtp(plane=plane)
+    own = one.reserve(LOOPBACK)
+    own.bind(Media())
+    async with asyncio.timeout(10):
+        await plane.news.wait()
+    own.close()
+    steps = {round((b - a) * 1000) for a, b in zip(plane.ticks, plane.ticks[1:], strict=False)}
+    assert steps == {5}
