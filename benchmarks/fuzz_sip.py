@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from voip.errors import ParseError
-from voip.sip.messages import Message, Request, Response
+from voip.sip.messages import MAX_LINE_BYTES, Message, Request, Response
 from voip.sip.types import CallerID
 from voip.sip.validation import validate, validate_response
 
@@ -252,7 +252,9 @@ def _answered(request: Request) -> str:
         assert again.flaw is None or full, "an answer of ours has a flaw"
         return str(rejection.status)
     for address in (request.from_, request.to, *request.contacts, *request.routes):
-        assert Message.parse(FIRST + b"To: " + str(address).encode() + b"\r\n\r\n").to == address
+        line = b"To: " + str(address).encode()
+        # What is no UTF-8 is shown as U+FFFD, three bytes long: such a line may outgrow the limit.
+        assert len(line) > MAX_LINE_BYTES or Message.parse(FIRST + line + b"\r\n\r\n").to == address
     assert (
         repr(CallerID(request.headers["From"])).isprintable()
         or not request.headers["From"].isascii()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from voip.sip.section import (
@@ -59,6 +61,22 @@ def test_quoted_pair_may_hold_a_control_character():
     assert without_controls([b"To: \\\x07 <sip:a@x>"], None)[1] is not None
     # A line end is never part of a quoted pair.
     assert without_controls([b'To: "\\\n" <sip:a@x>'], None)[0] == [b'To: "\\?" <sip:a@x>']
+
+
+@pytest.mark.parametrize("pattern", [b'"', b'\\"', b'"\\', b'"\\"', b'"a\\'])
+def test_quotes_without_end_cost_no_time(pattern):
+    line = b'"\x00' + pattern * (8000 // len(pattern))
+    before = time.thread_time()
+    for _ in range(10):
+        assert without_controls([line], None)[1] == "a control character"
+    assert time.thread_time() - before < 0.05
+
+
+def test_unclosed_string_hides_no_control_character():
+    for tail in (b"", b"\\"):
+        lines, flaw = without_controls([b'To: "a\\\x00b' + tail], None)
+        assert lines == [b'To: "a\\?b' + tail]
+        assert flaw is not None
 
 
 def test_earlier_flaw_is_kept():

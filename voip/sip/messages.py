@@ -75,7 +75,7 @@ class Message(TypedFields):
             ParseError: it cannot be represented; `status` is None: drop it.
         """
         # RFC 3261 §7.5: line ends before the start line are ignored.
-        if data[:2] == b"\r\n":
+        if data[:1] == b"\r":
             data = data.lstrip(b"\r\n")
         head, blank, body = data.partition(b"\r\n\r\n")
         lines = head.split(b"\r\n")
@@ -336,10 +336,9 @@ def _made(start: bytes, headers: Headers, body: bytes) -> Response:
 
 
 def _request(start: bytes, headers: Headers, body: bytes, flaw: str | None) -> Request:
-    parts = start.split(b" ")
-    if len(parts) == 3:
-        method, uri, version = parts
-    else:
+    try:
+        method, uri, version = start.split(b" ")
+    except ValueError:
         method, _, rest = start.partition(b" ")
         at = rest.rfind(b"SIP/")
         uri, version = rest[: max(at, 0)].strip(b" "), rest[max(at, 0) :]
@@ -360,8 +359,11 @@ def _request(start: bytes, headers: Headers, body: bytes, flaw: str | None) -> R
     request.method = name
     request.raw_uri = uri
     request._uri = None
-    request._copied = None
-    request._fill(start, headers, body, flaw)
+    request._start = start
+    request.headers = headers
+    request.raw_body = body
+    request.flaw = flaw
+    request._copied = request._body = None
     return request
 
 

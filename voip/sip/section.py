@@ -24,7 +24,8 @@ MAX_LINE_BYTES = 8192
 # All that a header section holds but line ends: printable ASCII, tab, and UTF-8 (RFC 3261 §25.1).
 TEXT = bytes(code for code in range(256) if code >= 0x20 and code != 0x7F) + b"\t"
 _QUESTION_MARKS = bytes(code if code in TEXT else ord("?") for code in range(256))
-_QUOTED_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# An unclosed string runs to the end, so that no quote inside it is tried as a start again: linear.
+_QUOTED_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("|\\?\Z)', re.DOTALL)
 _PAIR = re.compile(rb"\\[^\r\n]", re.DOTALL)
 
 
@@ -66,7 +67,7 @@ def without_controls(lines: list[bytes], flaw: str | None) -> tuple[list[bytes],
 
 
 def _pairs_out(match: re.Match[bytes]) -> bytes:
-    return _PAIR.sub(b"", match[0])
+    return _PAIR.sub(b"", match[0]) if match[1] == b'"' else match[0]
 
 
 def unfolded(lines: list[bytes]) -> list[bytes]:

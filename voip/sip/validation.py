@@ -132,7 +132,7 @@ def _syntax(request: Request, transport: str) -> Rejection | None:
 
 
 def _bare_name(message: Message) -> str | None:
-    """Tell of a line that is a header's name and no more, which the parser takes for an empty one."""
+    """Tell of a line that is a header's name and no more: the parser takes it for an empty one."""
     bare = [line for line in message.headers.lines if b":" not in line]
     return "a line is no header" if bare else None
 
