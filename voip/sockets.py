@@ -185,8 +185,9 @@ class UdpSocket(asyncio.DatagramProtocol):
                 raise _cannot_bind(host, port, error) from error
         else:
             self._read(bind_udp(host, port), loop)
-        assert self.address is not None
-        return self.address
+        bound = HostPort(host, port) if port else self.address
+        assert bound is not None
+        return bound
 
     def _read(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._sock = sock
