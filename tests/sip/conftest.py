@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from types import SimpleNamespace
 
@@ -49,6 +50,7 @@ class Bench:
         self.answers_resolve = True
         self.answers_open = True
         self._branch = 0
+        self._numbers = itertools.count(8)
         if transport != "UDP":
             self.feed(FlowOpened(self.flow))
 
@@ -85,7 +87,7 @@ class Bench:
     def open(self, wish):
         target = wish.target
         remote = HostPort(target.host, target.port)
-        number = 0 if target.transport == "UDP" else 7 + len(self.asked)
+        number = 0 if target.transport == "UDP" else next(self._numbers)
         flow = Flow(target.transport, OURS, remote, number, target.server_name)
         self.machine.receive(FlowOpened(flow, wish.token), self.now)
 

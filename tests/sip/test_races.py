@@ -34,7 +34,7 @@ def test_the_487_to_our_cancel_is_acked(bench):
 
 
 def test_a_repeated_cancel_gets_the_same_200(bench):
-    request, call = bench.invite()
+    request, _ = bench.invite()
     cancel = bench.request("CANCEL", branch=request.branch)
     bench.hear(cancel)
     bench.hear(cancel)
@@ -235,7 +235,7 @@ def test_glare_is_tried_five_times(bench):
 
 
 def test_a_second_invite_before_the_first_is_answered(bench):
-    request, call = bench.invite()
+    _, call = bench.invite()
     bench.do(lambda _, now: call.ring(now))
     again = bench.inside(call, "INVITE")
     bench.hear(again)

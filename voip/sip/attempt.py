@@ -120,8 +120,7 @@ class Attempt:
             self.call.give_up(EndCause.NO_ANSWER, now)
         elif reason == "cancelled":
             # RFC 3261 §9.1: no final response 64·T1 after the CANCEL means that none will come.
-            if self.client.transaction is not None:
-                self.core.transactions.drop(self.client.transaction)
+            self.client.abandon()
             self._settle(now)
             self.call.settled(now)
         elif reason == "acknowledge":

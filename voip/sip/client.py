@@ -135,6 +135,12 @@ class ClientRequest:
             return True
         return False
 
+    def abandon(self) -> None:
+        """Forget it, answered or not, without a word to its owner."""
+        if self.transaction is not None:
+            self.core.transactions.drop(self.transaction)
+        self._finish()
+
     def repeat(self) -> None:
         """Send an ACK once more (it is never repeated by itself)."""
         if self.sent is not None and self.flow is not None:
