@@ -139,6 +139,12 @@ def test_lone_surrogate_is_a_value_error():
         Headers([("X", "\ud800")])
 
 
+def test_value_that_came_may_be_set_again():
+    headers = Headers.of_lines([b'From: "a\tb \\\x00" <sip:a@x>;tag=1'])
+    headers.set("To", headers["From"])
+    assert headers["To"] == '"a b \\\ufffd" <sip:a@x>;tag=1'
+
+
 def test_copies_do_not_share_and_equality_looks_at_what_is_said():
     one = Headers([("v", "1"), ("To", "a")])
     other = one.copy()

@@ -83,6 +83,16 @@ def test_text_that_is_no_utf8_is_replaced():
     assert text_of(b"caf\xc3\xa9 \xff") == "café �"
 
 
+@given(st.binary(max_size=40))
+def test_text_that_was_read_may_be_written(data):
+    assert check_value(text_of(data)).decode() == text_of(data)
+
+
+def test_control_characters_are_shown_as_what_may_be_written():
+    assert text_of(b'"a\tb\\\x00c\x7f"') == '"a b\\\ufffdc\ufffd"'
+    assert text_of("\u2028\u200b".encode()) == "\u2028\u200b"
+
+
 @pytest.mark.parametrize("code", [*range(32), 127])
 def test_control_characters_are_refused(code):
     with pytest.raises(ValueError, match="control"):

@@ -76,8 +76,15 @@ def parse_uint(data: bytes, *, digits: int = 10, maximum: int = 2**32 - 1) -> in
 
 
 def text_of(data: bytes) -> str:
-    """Return text to show: UTF-8, what is not UTF-8 replaced."""
-    return data.decode("utf-8", "replace")
+    """Return text to show, which may go on the wire again: `check_value` takes it.
+
+    What is not UTF-8 is replaced, and so are the control characters that a message may legally hold
+    (a tab by a space, those of quoted pairs by U+FFFD).
+    """
+    text = data.decode("utf-8", "replace")
+    if text.isprintable():
+        return text
+    return _CONTROLS.sub("\ufffd", text.replace("\t", " "))
 
 
 def check_value(text: str) -> bytes:

@@ -157,7 +157,7 @@ class NameAddress:
     @property
     def display_name(self) -> str:
         """The name to show, "" when there is none; control characters are left out."""
-        text = text_of(self._display)
+        text = self._display.decode("utf-8", "replace").replace("\t", " ")
         if text[:1] == '"':
             text = unquote(text)
         return _UNPRINTABLE.sub("", text).strip(" ")
