@@ -70,6 +70,16 @@ def test_requests_of_an_early_dialog(bench):
     assert bench.names()[-1] == "491 INVITE"
 
 
+def test_a_callee_that_says_bye_before_it_answered(bench):
+    call = bench.dial()
+    bench.reply(183, bench.sent[0], tag="early")
+    bench.hear(bench.request("BYE", call_id=call.id, from_tag="early", to_tag=call.local_tag))
+    assert bench.names() == ["INVITE", "200 BYE", "CANCEL"]
+    assert bench.finished() == [("remote_hangup", None)]
+    bench.reply(487, bench.sent[0])
+    bench.settle()
+
+
 def test_the_2xx_keeps_the_cseq_of_its_early_dialog(bench):
     call = bench.dial()
     bench.reply(183, bench.sent[0], tag="one")

@@ -91,6 +91,31 @@ def test_a_silent_target_is_left_for_the_next(bench):
     assert bench.names() == ["ACK", "ACK", "BYE"]
 
 
+def test_the_target_that_was_not_needed_is_cancelled(bench):
+    call = bench.dial(targets=targets("127.0.0.1", "127.0.0.2"))
+    bench.run(4.1)
+    first, second = bench.sent[0], bench.sent[-1]
+    bench.reply(200, first, tag="late", body=b"v=0\r\n")
+    bench.forget()
+    bench.reply(180, second, tag="other")
+    bench.reply(180, second, tag="other")
+    assert bench.names() == ["CANCEL"]
+    bench.reply(200, bench.sent[0])
+    bench.reply(487, second)
+    assert bench.names() == ["CANCEL", "ACK"]
+    assert (call.state, bench.told()) == ("confirmed", [])
+
+
+def test_the_target_that_was_not_needed_stays_silent(bench):
+    call = bench.dial(targets=targets("127.0.0.1", "127.0.0.2"))
+    bench.run(4.1)
+    bench.reply(200, bench.sent[0], tag="late", body=b"v=0\r\n")
+    bench.run(40)
+    assert (call.state, bench.finished()) == ("confirmed", [])
+    bench.hear(bench.request("BYE", call_id=call.id, from_tag="late", to_tag=call.local_tag))
+    bench.settle()
+
+
 def test_a_provisional_response_keeps_us_with_a_target(bench):
     bench.dial(targets=targets("127.0.0.1", "127.0.0.2"))
     bench.reply(100)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voip.errors import EndCause, LocalProtocolError
-from voip.machine import Flow
+from voip.machine import Flow, FlowOpened, Target
 from voip.types import HostPort
 
 STRANGER = Flow("UDP", HostPort("127.0.0.9", 5060), HostPort("127.0.0.66", 5070))
@@ -319,3 +319,55 @@ def test_an_rfc_2543_peer_whose_ack_has_the_branch_of_its_invite(bench):
     bench.do(lambda _, now: call.accept(now, b""))
     bench.hear(bench.ack(request, bench.sent[-1], branch="old"))
     assert call.state == "confirmed"
+
+
+def test_a_bye_of_the_peer_while_ours_waits_for_the_ack(bench):
+    _, call = bench.invite()
+    bench.do(lambda _, now: call.accept(now, b""))
+    bench.do(lambda _, now: call.hang_up(now))
+    bench.hear(bench.request("BYE", cseq=2, call_id=call.id, to_tag=call.local_tag))
+    bench.forget()
+    bench.run(40)
+    assert bench.names() == []
+    assert call.state == "ended"
+    bench.settle()
+
+
+def test_a_bye_of_ours_that_waits_for_an_ack_that_never_comes(bench):
+    _, call = bench.invite()
+    bench.do(lambda _, now: call.accept(now, b""))
+    bench.do(lambda _, now: call.hang_up(now))
+    bench.run(32)
+    assert bench.names()[-1] == "BYE"
+    assert bench.finished() == [("local_hangup", None)]
+    bench.settle()
+
+
+def test_a_reinvite_over_a_new_connection_is_followed(tcp):
+    call = tcp.answered(contact="<sip:peer@127.0.0.1:5070;transport=tcp>")
+    tcp.lose()
+    fresh = Flow("TCP", HostPort("127.0.0.9", 5060), HostPort("127.0.0.1", 41000), 99)
+    tcp.feed(FlowOpened(fresh))
+    tcp.hear(tcp.inside(call, "INVITE", body=b"v=0\r\n"), fresh)
+    tcp.do(lambda _, now: call.answer_offer(now, b"v=0\r\n"))
+    tcp.do(lambda _, now: call.bye(now))
+    assert tcp.flows[-1] == fresh
+
+
+def test_the_trying_response_repeats_a_timestamp(bench):
+    bench.invite(headers=[("Timestamp", "54.2")])
+    bench.run(0.2)
+    assert bench.sent[0].headers["Timestamp"] == "54.2"
+
+
+def test_whom_we_call_is_no_stranger_while_the_call_lasts(kit):
+    bench = kit.Bench(transport="UDP")
+    callee = Flow("UDP", HostPort("127.0.0.9", 5060), HostPort("198.51.100.1", 5060))
+    bench.dial(targets=[Target("UDP", "198.51.100.1", 5060)])
+    response = bench.sent[0].respond(200, to_tag="t", headers=[("Contact", "<sip:p@198.51.100.1>")])
+    bench.hear(response, callee)
+    assert bench.machine.core.admission.trusted("198.51.100.1")
+    call = next(iter(bench.machine.core.calls))
+    bench.do(lambda _, now: call.bye(now))
+    bench.hear(bench.sent[-1].respond(200), callee)
+    assert not bench.machine.core.admission.trusted("198.51.100.1")

@@ -61,6 +61,9 @@ class Attempt:
         if self.cancelling:
             self._send_cancel(now)
             return
+        if self.call.dialog is not None:
+            self._cancel_rest(now)
+            return
         if response.status_code == 100:
             return
         call = self.call
@@ -82,11 +85,15 @@ class Attempt:
         if response.status_code < 300:
             self._answered(response, now)
             return
+        if self.call.dialog is not None:
+            return  # a target that was left behind had answered
         self._settle(now)
         self.call.refused(response.status_code, response.reason, now)
 
     def failed(self, client: ClientRequest, reason: str, now: float) -> None:
         """Nobody answered, or nobody could be reached."""
+        if self.call.dialog is not None:
+            return
         self._settle(now)
         self.call.unreached(reason, now)
 
@@ -204,6 +211,13 @@ class Attempt:
         assert flow is not None
         core.transactions.request(_cancellation(sent), flow, None, now)
         self.timer = core.timers.start(now, core.settings.timing.give_up, "cancelled", self)
+
+    def _cancel_rest(self, now: float) -> None:
+        """Take the INVITE back from a target that rings although another one has answered."""
+        sent, flow = self.client.sent, self.client.flow
+        if not self.client.stopped and sent is not None and flow is not None:
+            self.client.stop()
+            self.core.transactions.request(_cancellation(sent), flow, None, now)
 
     def _settle(self, now: float) -> None:
         """Nothing but late 2xx can come: forget the early dialogs, and the attempt after 64·T1."""

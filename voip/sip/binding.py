@@ -67,6 +67,8 @@ class Binding:
         if self.flow != client.flow:
             self._release()
             self.flow = client.flow
+            if self.flow is not None:
+                self._core.admission.welcome(self.flow.remote.host)
         self.registration.response_received(response, now)
         self.drain(now)
 
@@ -107,7 +109,9 @@ class Binding:
             )
 
     def _release(self) -> None:
-        self.flow = None
+        if self.flow is not None:
+            self._core.admission.dismiss(self.flow.remote.host)
+            self.flow = None
         if self._keep_alive is not None:
             self._keep_alive.cancel()
             self._keep_alive = None

@@ -59,6 +59,9 @@ class CallState(enum.StrEnum):
 
 
 _UNANSWERED = (CallState.CALLING, CallState.RINGING)
+# The status that says why: to the peer when it called, to the application when we did.
+_REFUSALS = {EndCause.SHUTDOWN: 503, EndCause.NO_ANSWER: 480, EndCause.HOOK_FAILED: 500}
+_GIVEN_UP = {EndCause.CANCELLED: 487, EndCause.NO_ANSWER: 408}
 
 
 class Call:
@@ -75,6 +78,7 @@ class Call:
         local_tag: our tag.
         finished: whether `CallFinished` was told.
         natted: whether the peer's own address is not where its packets come from.
+        welcomed: the address that is exempt from the limits for strangers while the call lasts.
         data: for the owner of the endpoint, untouched here.
     """
 
@@ -95,6 +99,7 @@ class Call:
         "remote_offer",
         "request",
         "state",
+        "welcomed",
     )
 
     def __init__(self, core: Core, request: Request, local_tag: str, incoming: bool) -> None:
@@ -106,6 +111,7 @@ class Call:
         self.state = CallState.CALLING
         self.finished = False
         self.natted = False
+        self.welcomed = ""
         self.account: Any = None
         self.data: Any = None
         self.dialog: Dialog | None = None
@@ -306,6 +312,10 @@ class Call:
             # RFC 3261 §15.1.2: pending requests are answered with 487.
             self._refuse(487, EndCause.REMOTE_HANGUP, now)
             return
+        if self.state in _UNANSWERED:
+            # RFC 3261 §15 forbids a callee to do this; what is left of the INVITE is taken back.
+            self.give_up(EndCause.REMOTE_HANGUP, now)
+            return
         if self.state is CallState.ENDING:
             if self.acceptance is not None and not self.acceptance.acknowledged:
                 self._close(now)
@@ -359,7 +369,10 @@ class Call:
         self.dialog = dialog
         self.request = client.sent
         self.flow = client.flow
-        self.natted = client.flow is not None and behind_nat(dialog, client.flow)
+        if client.flow is not None:
+            self.natted = behind_nat(dialog, client.flow)
+            self.welcomed = client.flow.remote.host
+            self.core.admission.welcome(self.welcomed)
         self.state = CallState.ANSWERED
 
     def acknowledged(self) -> None:
@@ -389,16 +402,15 @@ class Call:
     def give_up(self, cause: EndCause, now: float) -> None:
         """End a call that is not answered, or one whose 2xx has no ACK yet."""
         if self.incoming:
-            status = {EndCause.SHUTDOWN: 503, EndCause.NO_ANSWER: 480, EndCause.HOOK_FAILED: 500}
-            self._refuse(status.get(cause, 603), cause, now)
+            self._refuse(_REFUSALS.get(cause, 603), cause, now)
         elif self.state in _UNANSWERED:
             self.state = CallState.CANCELLING
             if cause is EndCause.LOCAL_HANGUP:
                 cause = EndCause.CANCELLED
-            self._finish(cause, 487 if cause is EndCause.CANCELLED else 408, "")
+            self._finish(cause, _GIVEN_UP.get(cause), "")
             assert self.attempt is not None
             self.attempt.cancel(now)
-        else:
+        elif self.state is CallState.ANSWERED:
             self.lost(cause, None, "", now)
 
     def lost(self, cause: EndCause, status: int | None, phrase: str, now: float) -> None:
@@ -502,6 +514,9 @@ class Call:
         self.core.calls.pop(self, None)
         if self.dialog is not None:
             self.core.dialogs.pop(self.dialog.key, None)
+            if self.welcomed:
+                self.core.admission.dismiss(self.welcomed)
+                self.welcomed = ""
 
     def __repr__(self) -> str:
         side = "incoming" if self.incoming else "outgoing"

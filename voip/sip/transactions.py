@@ -317,7 +317,9 @@ class Transactions:
         """Say 100, since the user has said nothing for 200 ms (§17.2.1)."""
         assert transaction.request is not None
         transaction.repeat = None
-        transaction.data = bytes(transaction.request.respond(100))
+        stamp = transaction.request.headers.get("Timestamp")
+        headers = () if stamp is None else (("Timestamp", stamp),)  # RFC 3261 §8.2.6.1
+        transaction.data = bytes(transaction.request.respond(100, headers=headers))
         self.send(transaction.flow, transaction.data)
 
     def send_provisional(self, transaction: ServerTransaction, now: float, message: Any) -> None:
