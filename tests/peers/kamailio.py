@@ -108,7 +108,7 @@ class Kamailio:
     def granted(self, user: str) -> list[str]:
         """Return one line for each registration of a user that it took."""
         text = self.log.read_text(errors="replace")
-        return re.findall(rf"registered {user} over .*", text)
+        return re.findall(rf"registers {user} over .*", text)
 
     def _answers(self, transport: str) -> bool:
         """Tell whether an OPTIONS for itself gets its 200."""

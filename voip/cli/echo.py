@@ -92,7 +92,7 @@ class EchoSession(SessionInitiationProtocol):
     output: Output | None = None
     call_class: type[EchoLine] = EchoLine
     known: bool = False
-    """Whether a registrar has had us: before that, a refusal ends the command, which says it."""
+    """Whether the registrar has us. Refreshes are not told, nor what ends the command anyway."""
 
     def call_received(self, request: Any) -> None:
         """Answer, whoever is wanted."""
@@ -113,13 +113,14 @@ class EchoSession(SessionInitiationProtocol):
 
     def registered(self) -> None:
         """Say that we are."""
-        self.known = True
-        if self.output is not None:
+        known, self.known = self.known, True
+        if not known and self.output is not None:
             self.output.say(f"registered {self.aor}", "green")
 
     def registration_failed(self, error: Exception) -> None:
         """Say why we are not."""
-        if self.output is not None and self.known:
+        known, self.known = self.known, False
+        if known and self.output is not None:
             self.output.say(f"not registered any more: {describe(error)}", "red")
 
 

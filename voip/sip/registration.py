@@ -77,7 +77,7 @@ class RegistrationSettings:
     refresh_share: tuple[float, float] = (0.5, 0.75)
     base: float = 30.0
     longest: float = 1800.0
-    quick: tuple[float, float] = (2.0, 4.7)
+    quick: tuple[float, float] = (2.0, 4.0)
     quick_for: float = 300.0
     max_retry_after: float = 3600.0
 
