@@ -1,19 +1,21 @@
 """Every exception that voip raises on purpose.
 
-    VoIPError
-    ├── ProtocolError
-    │   ├── LocalProtocolError      we (or the application) asked for something the state forbids
-    │   └── RemoteProtocolError     the peer broke a rule
-    │       └── ParseError          bytes that cannot be represented (also a ValueError)
-    ├── NegotiationError            offer and answer have nothing in common
-    │   └── UnsupportedCodecError   (also a NotImplementedError)
-    ├── CallFailed                  an outgoing call was refused: status and phrase
-    ├── RegistrationError           the registrar said no: status and phrase
-    ├── AuthenticationError         a challenge that we cannot or must not answer
-    ├── TransportError              a socket, a connection or a name that failed
-    │   └── PortsExhaustedError     no RTP port is left in the configured range
-    ├── ProviderError               a model or a service behind a call failed
-    └── CallEnded                   the call is over: cause, status and phrase
+```text
+VoIPError
+├── ProtocolError
+│   ├── LocalProtocolError      we (or the application) asked for something the state forbids
+│   └── RemoteProtocolError     the peer broke a rule
+│       └── ParseError          bytes that cannot be represented (also a ValueError)
+├── NegotiationError            offer and answer have nothing in common
+│   └── UnsupportedCodecError   (also a NotImplementedError)
+├── CallFailed                  an outgoing call was refused: status and phrase
+├── RegistrationError           the registrar said no: status and phrase
+├── AuthenticationError         a challenge that we cannot or must not answer
+├── TransportError              a socket, a connection or a name that failed
+│   └── PortsExhaustedError     no RTP port is left in the configured range
+├── ProviderError               a model or a service behind a call failed
+└── CallEnded                   the call is over: cause, status and phrase
+```
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ class NegotiationError(VoIPError):
 
 
 class UnsupportedCodecError(NegotiationError, NotImplementedError):
-    """No codec that both sides support; the message lists what was offered and what is supported."""
+    """No codec that both sides support; the message lists what was offered, and what is known."""
 
 
 class _StatusError(VoIPError):

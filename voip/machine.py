@@ -1,7 +1,7 @@
 """What every sans-IO machine has in common: five verbs, a few inputs, a few outputs.
 
 The contract on the door: *after any receive, advance or command, drain `outgoing()` and `events()`
-before the next one.* The Driver does it, tests do it, nobody else touches a machine. A machine never
+before the next one.* The Driver does it, tests do it, nobody else touches a machine. It never
 calls back, peer input raises nothing, and everything it drops increments a named counter. Time is
 `now`, monotonic seconds; randomness is `entropy(n) -> bytes`, given when the machine is made.
 """
@@ -127,7 +127,7 @@ class FlowLost:
 
 @dataclass(slots=True)
 class Resolved:
-    """The answer to `Resolve`: targets in the order to try; empty with the reason when it failed."""
+    """The answer to `Resolve`: targets in the order to try; none, and the reason, on failure."""
 
     token: Hashable
     targets: tuple[Target, ...]
@@ -222,9 +222,9 @@ class Timer:
 class Timers:
     """Ten thousand timers: a FIFO per equal length beside one small heap with lazy deletion.
 
-    A FIFO costs 0.1 µs a timer, a heap 0.5, a loop timer 2.5 (measured on CPython 3.11). Lengths that
-    come up again and again (64·T1, T4, T1 …) keep a FIFO each; since `now` never goes back, each FIFO
-    is sorted by itself and only its head matters.
+    A FIFO costs 0.1 µs a timer, a heap 0.5, a loop timer 2.5 (measured on CPython 3.11). Lengths
+    that come up again and again (64·T1, T4, T1 …) keep a FIFO each; since `now` never goes back,
+    each FIFO is sorted by itself and only its head matters.
     """
 
     def __init__(self) -> None:

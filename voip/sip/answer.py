@@ -57,8 +57,8 @@ class Answer(Coroutine[Any, Any, T], Generic[T]):
 
     async def _wait(self) -> T:
         if not self._settled:
-            # Each awaiter has a future of its own: cancelling one leaves the others, and the answer,
-            # alone. The error is kept here and never in a future that could complain about it.
+            # Each awaiter has a future of its own: cancelling one leaves the others, and the
+            # answer, alone. The error is kept here, never in a future that could complain.
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
