@@ -6,9 +6,13 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "CSeq": "voip.sip.types",
+        "Call": "voip.sip.invite",
+        "CallState": "voip.sip.invite",
         "CallerID": "voip.sip.types",
         "DigestAlgorithm": "voip.sip.types",
         "DigestQoP": "voip.sip.types",
+        "Endpoint": "voip.sip.endpoint",
+        "EndpointSettings": "voip.sip.settings",
         "Headers": "voip.sip.headers",
         "Message": "voip.sip.messages",
         "NameAddress": "voip.sip.types",
@@ -18,6 +22,7 @@ __getattr__, __dir__, __all__ = exports(
         "SipURI": "voip.sip.types",
         "Status": "voip.sip.types",
         "TelURI": "voip.sip.types",
+        "Timing": "voip.sip.settings",
         "Via": "voip.sip.types",
     },
 )
