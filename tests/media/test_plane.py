@@ -176,15 +176,28 @@ def test_a_leg_is_due_in_the_slot_that_follows_its_arrivals():
 
 
 def test_legs_are_spread_over_the_slots():
-    rigs = Rig()
-    plane, due = rigs.plane, []
-    for number in range(4):
-        link = Link(rigs)
-        media = plane.adopt(leg(AudioCall), link, now=rigs.now)
-        rigs.tick(number)
-        due.append(media.due)
-    rigs.run(0.1)
-    assert {media.due - plane._tick for media in plane.legs} <= {1, 2, 3, 4}
+    rig, links = Rig(), []
+    for _ in range(4):
+        links.append(Link(rig))
+        source = RemoteSource(SourceRules("strict", REMOTE, REMOTE.host))
+        rig.plane.adopt(leg(AudioCall), links[-1], source=source, now=rig.now)
+        rig.tick()
+    rig.run(0.1)
+    assert {round(link.times[-1] / 0.005) % 4 for link in links} == {0, 1, 2, 3}
+
+
+def test_a_leg_of_another_packet_time_keeps_its_own():
+    rig = Rig(agreement=agreed())
+    link = Link(rig)
+    source = RemoteSource(SourceRules("strict", REMOTE, REMOTE.host))
+    fast = agreed(ptime_ms=10)
+    rig.plane.adopt(leg(AudioCall), link, source=source, agreement=fast, now=rig.now)
+    rig.run(1.0)
+    assert (len(rig.link.sent), len(link.sent)) == (50, 100)
+    rig.media.update(agreed(ptime_ms=30), rig.now)
+    rig.run(0.9)
+    assert len(rig.link.sent) == 80
+    assert rig.plane.deadline().at == pytest.approx(rig.now + 0.01, abs=0.0051)
 
 
 def test_a_plane_that_slept_sends_no_burst_and_goes_on():

@@ -112,6 +112,7 @@ class InlineMedia:
         counters: what was dropped, by reason.
         media_time: seconds of media since it began.
         is_closed: whether it is over.
+        place: the plane's list that it is due with.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class InlineMedia:
         self.source = source or RemoteSource(SourceRules(mode="anywhere"), self.counters)
         self.media_time = 0.0
         self.is_closed = False
-        self.due = 0
+        self.place: list[InlineMedia] = []
         self.streams = ReceiveStreams(8000, self.counters)
         self.jitter: JitterBuffer | None = None
         self._audio = leg if isinstance(leg, AudioCall) else None
@@ -236,6 +237,7 @@ class InlineMedia:
         )
         if leg is not None and (leg.codec is not before or resumed):
             self._configure()
+            self.plane.rephase(self)
         self.streams.renegotiated(now, self.streams.clock_rate_hz)
         self.rtcp.clock_rate_hz = self.streams.clock_rate_hz
         self._phased = False

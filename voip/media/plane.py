@@ -40,7 +40,8 @@ class InlinePlane:
         self.settings = settings or PlaneSettings()
         self.unix_offset = 0.0
         self.legs: set[InlineMedia] = set()
-        self._wheel: dict[int, list[InlineMedia]] = {}
+        # Per packet time, a ring of slots: which legs are due in each. A leg stays in its slot.
+        self._wheels: dict[int, list[list[InlineMedia]]] = {}
         self._tick = 0
         self._epoch = 0.0
         self._now = 0.0
@@ -75,7 +76,7 @@ class InlinePlane:
         leg._engine = media
         leg._transmit = link.send
         self.legs.add(media)
-        self._schedule(media, self._tick + 1)
+        self._place(media, self._tick + 1)
         return media
 
     def release(self, media: InlineMedia) -> None:
@@ -83,13 +84,17 @@ class InlinePlane:
         if not media.is_closed:
             media.is_closed = True
             self.legs.discard(media)
+            self._take_out(media)
             media.say_goodbye(self._now)
 
     def deadline(self) -> Deadline | None:
         """Return when the next leg is due; None without legs."""
         if not self.legs:
             return None
-        return Deadline(self._epoch + min(self._wheel) * TICK, "packet time")
+        slot = self._tick + 1
+        while not any(wheel[slot % period] for period, wheel in self._wheels.items()):
+            slot += 1
+        return Deadline(self._epoch + slot * TICK, "packet time")
 
     def tick(self, now: float) -> None:
         """Run the legs that are due by `now`."""
@@ -98,24 +103,28 @@ class InlinePlane:
         if target - self._tick > _MOST_BEHIND:
             self._epoch = now - (self._tick + 1) * TICK
             target = self._tick + 1
-        wheel = self._wheel
         while self._tick < target:
-            self._tick += 1
-            for media in wheel.pop(self._tick, ()):
-                if not media.is_closed:
-                    # Scheduled first: a hook that ends this leg, or adopts another, finds order.
-                    self._schedule(media, self._tick + media.period)
-                    media.run(now)
+            slot = self._tick = self._tick + 1
+            for period, wheel in list(self._wheels.items()):
+                # A copy: a hook may end this leg, adopt another or change a packet time.
+                for media in tuple(wheel[slot % period]):
+                    if not media.is_closed:
+                        media.run(now)
 
     def rephase(self, media: InlineMedia) -> None:
-        """Make a leg due in the slot that follows an arrival."""
-        slot = self._tick + 1
-        if media.due != slot and not media.is_closed:
-            waiting = self._wheel.get(media.due)
-            if waiting is not None and media in waiting:
-                waiting.remove(media)
-                self._schedule(media, slot)
+        """Make a leg due in the slot that follows an arrival, and keep its packet time."""
+        if not media.is_closed:
+            self._take_out(media)
+            self._place(media, self._tick + 1)
 
-    def _schedule(self, media: InlineMedia, slot: int) -> None:
-        media.due = slot
-        self._wheel.setdefault(slot, []).append(media)
+    def _place(self, media: InlineMedia, slot: int) -> None:
+        period = media.period
+        wheel = self._wheels.get(period)
+        if wheel is None:
+            wheel = self._wheels[period] = [[] for _ in range(period)]
+        media.place = wheel[slot % period]
+        media.place.append(media)
+
+    @staticmethod
+    def _take_out(media: InlineMedia) -> None:
+        media.place.remove(media)
