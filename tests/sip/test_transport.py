@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import socket
 from pathlib import Path
 
 import pytest
@@ -660,3 +661,48 @@ async def test_unusable_authorities_lose_the_flow(alice, bob):
 @virtual
 async def test_the_systems_authorities_are_the_default(alice, bob):
     assert alice.transports._client_tls() is alice.transports._client_tls()
+
+
+class Crowded(SipTransports):
+    """Somebody else takes for TCP the first numbers that the kernel gives us for UDP."""
+
+    def __init__(self, numbers):
+        super().__init__(lambda _: None)
+        self.others = []
+        self.left = numbers
+
+    async def listen(self, transport, host, port, **more):
+        local = await super().listen(transport, host, port, **more)
+        if transport == "UDP" and self.left:
+            self.left -= 1
+            other = socket.create_server((host, local.port))
+            self.others.append(other)
+        return local
+
+
+async def test_any_port_is_one_that_is_free_for_all_transports(leaks):
+    transports = Crowded(3)
+    found = await transports.listen_together(["UDP", "TCP"], "127.0.0.1", 0)
+
+    assert found["UDP"] == found["TCP"] == transports.listeners["TCP"]
+    assert found["UDP"].port not in [other.getsockname()[1] for other in transports.others]
+    for other in transports.others:
+        other.close()
+    transports.close()
+    await transports.wait_closed()
+
+
+async def test_a_given_port_that_is_half_taken_is_refused_and_released(leaks):
+    transports = Crowded(1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(TransportError, match="in use"):
+            await transports.listen_together(["TCP"], "127.0.0.1", port)
+    with pytest.raises(TransportError, match="in use"):
+        await transports.listen_together(["UDP", "TCP"], "127.0.0.1", port)
+
+    assert transports.listeners == {}
+    transports.others.pop().close()
+    assert await transports.listen_together(["UDP", "TCP"], "127.0.0.1", port)
+    transports.close()
+    await transports.wait_closed()

@@ -25,7 +25,7 @@ from voip.sip.messages import Request
 from voip.sip.registration import BindingExpired, Registered, RegistrationRefused, Unregistered
 from voip.sip.resolver import Resolver
 from voip.sip.session import CallSession
-from voip.sip.streams import StreamConnection
+from voip.sip.streams import StreamConnection, StreamLimits
 from voip.sip.tls import client_context, server_context
 from voip.sip.transport import SipTransports
 from voip.sip.types import URI, OtherURI
@@ -89,7 +89,8 @@ class SipDriver(Driver[Endpoint]):
             ca_file=session.tls_ca,
             dangerously_skip_certificate_checks=session.dangerously_skip_certificate_checks,
         )
-        self.transports = SipTransports(self.feed, loop=self.loop, tls=tls)
+        limits = StreamLimits(trusted=frozenset(settings.peers))
+        self.transports = SipTransports(self.feed, loop=self.loop, limits=limits, tls=tls)
         self.resolver = Resolver(loop=self.loop)
         self.plane = InlinePlane(secrets.token_bytes)
         first, last = session.rtp_ports
@@ -208,11 +209,10 @@ class SipDriver(Driver[Endpoint]):
         """
         host = host.strip("[]")
         listeners = dict(self.settings.listeners)
-        for name in sorted(transports, key=str.lower, reverse=True):  # UDP first: it fixes the port
-            if name.lower() == "tls":
-                continue
-            listeners[name.upper()] = local = await self.transports.listen(name, host, port)
-            port = local.port
+        plain = sorted((name.upper() for name in transports if name.lower() != "tls"), reverse=True)
+        if plain:
+            listeners |= await self.transports.listen_together(plain, host, port)
+            port = listeners[plain[0]].port
         if any(name.lower() == "tls" for name in transports):
             if tls_cert is None:
                 raise TransportError("TLS needs a certificate: give tls_cert and tls_key")

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import ssl
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from voip.errors import TransportError
@@ -41,6 +41,8 @@ __all__ = [
     "connect_stream",
     "server_context",
 ]
+
+_PORT_TRIES = 16
 
 
 class StreamListener:
@@ -157,6 +159,42 @@ class SipTransports:
             raise TransportError(f"no such transport: {transport}")
         self.listeners.setdefault(name, local)
         return local
+
+    async def listen_together(
+        self, transports: Sequence[str], host: str, port: int
+    ) -> dict[str, HostPort]:
+        """Listen by several transports, none of them TLS, on one port.
+
+        Args:
+            transports: the first one chooses when `port` is 0.
+            host: as for `listen`.
+            port: the port; 0 finds one that is free for all of them.
+
+        Returns:
+            Upper-case name of each transport to its address.
+
+        Raises:
+            TransportError: as for `listen`.
+        """
+        udp, streams, listeners = len(self._udp), len(self._streams), dict(self.listeners)
+        tries = 1 if port else _PORT_TRIES
+        while True:
+            found: dict[str, HostPort] = {}
+            number = port
+            try:
+                for name in transports:
+                    found[name.upper()] = local = await self.listen(name, host, number)
+                    number = local.port
+                return found
+            except TransportError:
+                # What the kernel gave for UDP may be in use for TCP: another number then.
+                for listener in (*self._udp[udp:], *self._streams[streams:]):
+                    listener.close()
+                del self._udp[udp:], self._streams[streams:]
+                self.listeners = dict(listeners)
+                tries -= 1
+                if not tries:
+                    raise
 
     def adopt(self, transport: asyncio.BaseTransport) -> UdpListener | StreamConnection:
         """Take over an asyncio transport; what is returned takes its protocol's callbacks."""
