@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import wave
-from collections.abc import Awaitable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,11 @@ from peers.process import LOOPBACK, Peer, PeerError, free_port, program, until
 
 __all__ = ["CODECS", "Baresip", "BaresipCodec", "read_recording", "require", "write_wave"]
 
+_BLOCK_SECS = 0.02
+_WAVE_HEADER_BYTES = 44
+# A sample beyond this, -40 dB of full scale, is sound: the speech, not what a codec adds to silence.
+_SOUND = 328
 _MODULES = Path("/usr/lib/baresip/modules")
-_T = TypeVar("_T")
 
 
 def require() -> str:
@@ -99,6 +103,8 @@ class Baresip:
         certificate: Certificate | None = None,
     ) -> None:
         self.folder = folder
+        self.codec = codec
+        self.transport = transport
         self.port = free_port(beside=1)
         self.events: list[dict[str, Any]] = []
         self.peer: Peer | None = None
@@ -108,6 +114,7 @@ class Baresip:
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._number = 0
+        self._blocks: list[bool] = []
         self._write_profile(microphone, certificate)
         account = f"<sip:phone@{LOOPBACK};transport={transport}>;regint=0"
         account += f";audio_codecs={codec.name}" + ";answermode=auto" * answers
@@ -115,8 +122,9 @@ class Baresip:
 
     @property
     def uri(self) -> str:
-        """What to dial to reach it over UDP."""
-        return f"sip:phone@{LOOPBACK}:{self.port}"
+        """What to dial to reach it over its transport; TLS is one port higher."""
+        port = self.port + (self.transport == "tls")
+        return f"sip:phone@{LOOPBACK}:{port};transport={self.transport}"
 
     @property
     def heard(self) -> Path:
@@ -131,12 +139,7 @@ class Baresip:
             raise PeerError(f"baresip recorded nothing:\n{self.peer.output[-3000:]}")
         return found[-1]
 
-    @property
-    def heard_bytes(self) -> int:
-        """How much it has recorded so far, in all its files."""
-        return sum(path.stat().st_size for path in self._recordings.glob("*-dec.wav"))
-
-    async def __aenter__(self) -> Baresip:
+    async def __aenter__(self) -> Self:
         # Without standard input: the module `stdio`, which would want one, is not loaded.
         self.peer = Peer(
             [require(), "-f", self.folder, "-s", "-v"],
@@ -197,34 +200,47 @@ class Baresip:
         )
         return event
 
-    async def heard_more(self, size: int, *, seconds: float) -> int:
-        """Wait until it has recorded more than `size` bytes, and return how many.
+    async def last_sequence(self) -> int:
+        """Return the sequence number of the last RTP packet that it got.
+
+        After a hold the module `sndfile` records no more; the packets themselves still tell.
+        """
+        found = re.search(r"seq_put=(\d+)", await self.command("audio_debug"))
+        if found is None:
+            raise PeerError("baresip tells nothing of its jitter buffer")
+        return int(found[1])
+
+    async def hears(
+        self, condition: Callable[[list[bool]], bool], *, seconds: float, what: str
+    ) -> int:
+        """Wait until what it has recorded fulfils a condition; return how many blocks there are.
+
+        Args:
+            condition: is given for each 20 ms block whether there was sound in it.
+            seconds: the deadline.
+            what: what is waited for, in words.
 
         Raises:
-            PeerError: it has not.
+            PeerError: it did not come so far.
         """
-        return await self._until(
-            lambda: self.heard_bytes if self.heard_bytes > size else None,
-            seconds=seconds,
-            what=f"baresip hears more than {size} bytes",
-        )
 
-    async def heard_all(self, *, quiet_secs: float, seconds: float) -> int:
-        """Wait until it heard something and then nothing for a time; return how many bytes.
+        def fulfilled() -> bool:
+            self._listen()
+            return condition(self._blocks)
 
-        Raises:
-            PeerError: it heard nothing, or there is no end to it.
-        """
-        clock = asyncio.get_running_loop().time
-        size, since = 0, clock()
+        await self._until(fulfilled, seconds=seconds, what=f"baresip hears {what}")
+        return len(self._blocks)
 
-        def over() -> int | None:
-            nonlocal size, since
-            if self.heard_bytes != size:
-                size, since = self.heard_bytes, clock()
-            return size if size and clock() - since > quiet_secs else None
-
-        return await self._until(over, seconds=seconds, what="baresip hears and then nothing more")
+    def _listen(self) -> None:
+        """Take in what the recording has grown by; sndfile writes it as it comes."""
+        for path in sorted(self._recordings.glob("*-dec.wav"))[-1:]:
+            size = round(_BLOCK_SECS * self.codec.sample_rate_hz) * self.codec.channels
+            with path.open("rb") as recording:
+                recording.seek(_WAVE_HEADER_BYTES + 2 * size * len(self._blocks))
+                new = np.frombuffer(recording.read(1 << 20), np.uint8)
+            whole = len(new) // (2 * size) * 2 * size
+            blocks = new[:whole].view("<i2").reshape(-1, size)
+            self._blocks += [bool(np.max(np.abs(b.astype(np.int32))) > _SOUND) for b in blocks]
 
     async def _until(self, condition: Any, *, seconds: float, what: str) -> Any:
         assert self.peer is not None
@@ -288,6 +304,7 @@ class Baresip:
             f"snd_path {self._recordings}",
             "ringback_disabled yes",
             "opus_bitrate 64000",
+            "statmode_default off",
         ]
         if certificate is not None:
             both = self.folder / "certificate.pem"
@@ -295,12 +312,3 @@ class Baresip:
             lines.append(f"sip_certificate {both}")
         (self.folder / "config").write_text("\n".join(lines) + "\n" + modules)
         (self.folder / "contacts").touch()
-
-
-async def together(*waits: Awaitable[_T]) -> list[_T]:
-    """Wait for all of them, and raise the first failure once all are over."""
-    outcomes = await asyncio.gather(*waits, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
