@@ -188,8 +188,10 @@ class SipTransports:
                 return found
             except TransportError:
                 # What the kernel gave for UDP may be in use for TCP: another number then.
-                for listener in (*self._udp[udp:], *self._streams[streams:]):
-                    listener.close()
+                for datagrams in self._udp[udp:]:
+                    datagrams.close()
+                for stream in self._streams[streams:]:
+                    stream.close()
                 del self._udp[udp:], self._streams[streams:]
                 self.listeners = dict(listeners)
                 tries -= 1
