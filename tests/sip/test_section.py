@@ -56,11 +56,14 @@ def test_control_characters_become_question_marks(code):
 
 def test_quoted_pair_may_hold_a_control_character():
     line = b'To: "BEL:\\\x07 NUL:\\\x00 DEL:\\\x7f" <sip:a@x>'
-    assert without_controls([line], None) == ([line], None)
-    assert without_controls([b'To: "\x07" <sip:a@x>'], None)[1] is not None
-    assert without_controls([b"To: \\\x07 <sip:a@x>"], None)[1] is not None
+    assert without_controls([b"start", line], None) == ([b"start", line], None)
+    assert without_controls([b"start", b'To: "\x07" <sip:a@x>'], None)[1] is not None
+    assert without_controls([b"start", b"To: \\\x07 <sip:a@x>"], None)[1] is not None
     # A line end is never part of a quoted pair.
-    assert without_controls([b'To: "\\\n" <sip:a@x>'], None)[0] == [b'To: "\\?" <sip:a@x>']
+    assert without_controls([b"start", b'To: "\\\n" <sip:a@x>'], None)[0] == [
+        b"start",
+        b'To: "\\?" <sip:a@x>',
+    ]
 
 
 @pytest.mark.parametrize("pattern", [b'"', b'\\"', b'"\\', b'"\\"', b'"a\\'])
@@ -68,15 +71,19 @@ def test_quotes_without_end_cost_no_time(pattern):
     line = b'"\x00' + pattern * (8000 // len(pattern))
     before = time.thread_time()
     for _ in range(10):
-        assert without_controls([line], None)[1] == "a control character"
+        assert without_controls([b"start", line], None)[1] == "a control character"
     assert time.thread_time() - before < 0.05
 
 
 def test_unclosed_string_hides_no_control_character():
     for tail in (b"", b"\\"):
-        lines, flaw = without_controls([b'To: "a\\\x00b' + tail], None)
-        assert lines == [b'To: "a\\?b' + tail]
+        lines, flaw = without_controls([b"start", b'To: "a\\\x00b' + tail], None)
+        assert lines == [b"start", b'To: "a\\?b' + tail]
         assert flaw is not None
+
+
+def test_start_line_has_no_quoted_pairs():
+    assert without_controls([b'A "\\\x00" B'], None) == ([b'A "\\?" B'], "a control character")
 
 
 def test_earlier_flaw_is_kept():

@@ -24,9 +24,14 @@ MAX_LINE_BYTES = 8192
 # All that a header section holds but line ends: printable ASCII, tab, and UTF-8 (RFC 3261 §25.1).
 TEXT = bytes(code for code in range(256) if code >= 0x20 and code != 0x7F) + b"\t"
 _QUESTION_MARKS = bytes(code if code in TEXT else ord("?") for code in range(256))
-# An unclosed string runs to the end, so that no quote inside it is tried as a start again: linear.
-_QUOTED_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("|\\?\Z)', re.DOTALL)
-_PAIR = re.compile(rb"\\[^\r\n]", re.DOTALL)
+# A line whose control characters all stand in quoted pairs of closed strings (RFC 3261 §25.1). The
+# last branch takes an unclosed string to its end: no quote inside it is tried as a start again.
+_CLEAN = re.compile(
+    rb'(?:[^"\x00-\x08\x0a-\x1f\x7f]++'
+    rb'|"[^"\\\x00-\x08\x0a-\x1f\x7f]*+(?:\\[^\r\n][^"\\\x00-\x08\x0a-\x1f\x7f]*+)*+"'
+    rb'|"[^\x00-\x08\x0a-\x1f\x7f]*+\Z)*+',
+    re.DOTALL,
+)
 
 
 def bounded(lines: list[bytes], blank: bytes) -> tuple[list[bytes], str | None]:
@@ -55,19 +60,16 @@ def within(lines: list[bytes], flaw: str | None) -> tuple[list[bytes], str | Non
 def without_controls(lines: list[bytes], flaw: str | None) -> tuple[list[bytes], str | None]:
     """Replace control characters, which nothing that leaves here may repeat.
 
-    A quoted pair may hold one (RFC 3261 §25.1; RFC 4475 §3.1.1.2), and stays.
+    A quoted pair may hold one (RFC 3261 §25.1; RFC 4475 §3.1.1.2), and stays; not in the start
+    line, the first of `lines`, which has no quoted strings.
     """
     clean = []
     for line in lines:
-        if _QUOTED_STRING.sub(_pairs_out, line).translate(None, TEXT):
+        if line.translate(None, TEXT) and (line is lines[0] or not _CLEAN.fullmatch(line)):
             flaw = "a control character"
             line = line.translate(_QUESTION_MARKS)
         clean.append(line)
     return clean, flaw
-
-
-def _pairs_out(match: re.Match[bytes]) -> bytes:
-    return _PAIR.sub(b"", match[0]) if match[1] == b'"' else match[0]
 
 
 def unfolded(lines: list[bytes]) -> list[bytes]:
