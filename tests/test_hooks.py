@@ -374,6 +374,35 @@ def test_the_worker_has_a_bounded_queue(caplog):
     assert "one dropped" in caplog.text
 
 
+def test_blocking_work_that_has_not_begun_two_seconds_after_the_end_never_does():
+    gate = threading.Event()
+
+    class Mine(Recorder):
+        @voip.blocking
+        def dtmf_received(self, digit, duration_ms):
+            gate.wait(10)
+            self.seen.append(digit)
+
+        @voip.blocking
+        def call_ended(self, reason):
+            self.seen.append("ended")
+
+    async def main():
+        made = leg(Mine)
+        made.hooks.fire("dtmf_received", "1", 80.0)
+        made._end(voip.CallEnded(voip.errors.EndCause.REMOTE_HANGUP))
+        made.hooks._close(made._stop_worker)  # two seconds later
+        gate.set()
+        made._worker.shutdown(wait=True)
+        await asyncio.sleep(0.01)
+        return made
+
+    made = asyncio.run(main())
+    assert made.seen == ["1"]
+    assert made.hooks._working == 0
+    assert made.errors == []
+
+
 def test_an_utterance_may_be_taken_by_a_blocking_hook():
     class Mine(VoiceActivityCall):
         heard = None

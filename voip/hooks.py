@@ -247,10 +247,16 @@ class HookRunner:
         self.failed(name, error)
         return row == self.FAILURES_LIMIT
 
-    def close(self) -> None:
-        """Give what still runs its grace, then cancel it."""
-        if self._tasks:
-            self._owner._call_later(self.GRACE, self.cancel)
+    def close(self, then: Callable[[], None]) -> None:
+        """Give what still runs its grace, cancel it, and call `then`; at once when nothing runs."""
+        if self._tasks or self._working:
+            self._owner._call_later(self.GRACE, functools.partial(self._close, then))
+        else:
+            then()
+
+    def _close(self, then: Callable[[], None]) -> None:
+        self.cancel()
+        then()
 
     def cancel(self) -> None:
         """Cancel every hook that still runs."""

@@ -237,9 +237,7 @@ class RTPCall(Extensible):
         facts = self._facts() | {"cause": reason.cause.value, "status": reason.status}
         call_event(logger, "call_ended", caller=self.caller, **facts, phrase=reason.phrase)
         self.hooks.fire("call_ended", reason)
-        self.hooks.close()
-        if self._worker is not None:
-            self._worker.shutdown(wait=False, cancel_futures=False)
+        self.hooks.close(self._stop_worker)
 
     def _facts(self) -> dict[str, Any]:
         """Return what the events of this call say about it."""
@@ -302,3 +300,8 @@ class RTPCall(Extensible):
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, f"voip {self.call_id}".rstrip())
         return asyncio.get_running_loop().run_in_executor(self._worker, function)
+
+    def _stop_worker(self) -> None:
+        """Let the worker thread go; what has not begun never will."""
+        if self._worker is not None:
+            self._worker.shutdown(wait=False, cancel_futures=True)
