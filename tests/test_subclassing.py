@@ -141,6 +141,19 @@ def test_a_plain_attribute_is_the_new_default_of_an_inherited_field():
     ]
 
 
+def test_an_inherited_field_may_be_annotated_anew():
+    @dataclass(kw_only=True)
+    class Patient(VoiceActivityCall):
+        silence_gap: float = 0.9
+        speech_threshold: float = field(default=0.01)
+
+    class Bare(VoiceActivityCall):
+        silence_gap: float = 0.8
+
+    assert (leg(Patient).silence_gap, leg(Patient).speech_threshold) == (0.9, 0.01)
+    assert leg(Bare).silence_gap == 0.8
+
+
 def test_lists_dicts_and_sets_are_never_shared_between_calls():
     class Base(AudioCall):
         tools: list = []
@@ -301,13 +314,25 @@ def test_state_fields_take_a_new_default_and_stay_out_of_the_constructor():
         leg(Primed, speech_buffer=[])
 
 
-def test_a_property_may_stand_where_a_field_was():
-    class Fixed(AudioCall):
+def test_a_property_may_stand_where_a_state_field_was():
+    class Titled(AudioCall):
+        title: str = field(init=False)
+
+    class Fixed(Titled):
         @property
         def title(self):
             return "fixed"
 
     assert leg(Fixed).title == "fixed"
+
+
+def test_class_variables_are_found_by_the_name_of_their_module():
+    class Mine(AudioCall):
+        TOOLS: "typing.CV[list]" = None  # names nothing: a field like any other
+        WORDS: "nowhere.at_all.ClassVar[list]" = []
+
+    names = {one.name for one in dataclasses.fields(leg(Mine))}
+    assert "TOOLS" in names
 
 
 def test_an_own_constructor_is_kept():

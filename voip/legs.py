@@ -94,7 +94,9 @@ def _adopt_defaults(cls: type) -> None:
         value = vars(cls).get(name, MISSING)
         if value is MISSING or isinstance(value, _NOT_VALUES):
             continue
-        if not _is_class_var(annotation, cls):
+        if _is_class_var(annotation, cls):
+            annotations[name] = ClassVar[Any]  # in a spelling that `dataclass` sees through
+        else:
             setattr(cls, name, _default(value, real.get(name)))
     cls.__annotations__ = annotations
 
