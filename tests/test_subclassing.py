@@ -329,7 +329,7 @@ def test_a_property_may_stand_where_a_state_field_was():
 def test_class_variables_are_found_by_the_name_of_their_module():
     class Mine(AudioCall):
         TOOLS: "typing.CV[list]" = None  # names nothing: a field like any other
-        WORDS: "nowhere.at_all.ClassVar[list]" = []
+        WORDS: "nowhere.at_all.ClassVar[list]" = []  # noqa: F821
 
     names = {one.name for one in dataclasses.fields(leg(Mine))}
     assert "TOOLS" in names
