@@ -122,7 +122,7 @@ async def call_the_lines(folder: Path) -> dict[tuple[str, str], Spoken]:
             async with phone:
                 await phone.command("dial", the_line(lines[codec].port, transport))
                 await phone.event("CALL_ESTABLISHED")
-                await phone.hears(all_of_it, seconds=20, what="all of its words")
+                await phone.hears(all_of_it, seconds=30, what="all of its words")
                 await phone.command("hangup")
                 await phone.event("CALL_CLOSED")
             return Spoken(judge(said[codec], phone.heard), output=lines[codec].output)
