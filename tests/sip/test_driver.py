@@ -8,12 +8,19 @@ import pytest
 
 from voip import SIP
 
+STRANGER = "127.0.0.66"
 
-@pytest.mark.parametrize(("peers", "refused"), [((), 8), (("127.0.0.1",), 0)])
-async def test_trunks_may_open_as_many_connections_as_they_like(leaks, peers, refused):
+
+@pytest.mark.parametrize(
+    ("source", "peers", "refused"),
+    [(STRANGER, (), 8), (STRANGER, (STRANGER,), 0), ("127.0.0.1", (), 0)],
+    ids=["stranger", "trunk", "ourselves"],
+)
+async def test_only_strangers_have_a_limit_of_connections(leaks, source, peers, refused):
     async with SIP(peers=peers).serve("127.0.0.1", 0) as session:
         port = session.listeners["TCP"].port
-        pairs = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
+        where = {"host": "127.0.0.1", "port": port, "local_addr": (source, 0)}
+        pairs = [await asyncio.open_connection(**where) for _ in range(40)]
         # The last one accepted answers, so the others were judged before.
         options = f"OPTIONS sip:127.0.0.1:{port} SIP/2.0\r\n".encode() + (
             b"Via: SIP/2.0/TCP 127.0.0.1:9;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"

@@ -47,6 +47,9 @@ __all__ = ["SipDriver"]
 
 logger = logging.getLogger("voip.sip")
 
+# Who has a foothold on this machine needs no connections to harm it.
+_OURSELVES = ("127.0.0.1", "::1")
+
 ResultT = TypeVar("ResultT")
 _TAPS = {"ACK": "ack_received", "BYE": "bye_received", "CANCEL": "cancel_received"}
 
@@ -89,7 +92,7 @@ class SipDriver(Driver[Endpoint]):
             ca_file=session.tls_ca,
             dangerously_skip_certificate_checks=session.dangerously_skip_certificate_checks,
         )
-        limits = StreamLimits(trusted=frozenset(settings.peers))
+        limits = StreamLimits(trusted=frozenset((*settings.peers, *_OURSELVES)))
         self.transports = SipTransports(self.feed, loop=self.loop, limits=limits, tls=tls)
         self.resolver = Resolver(loop=self.loop)
         self.plane = InlinePlane(secrets.token_bytes)
