@@ -290,6 +290,15 @@ class Headers:
             self._lines.append(line)
         self._changed()
 
+    def restate(self, key: str, line: bytes) -> None:
+        """Put a whole line in the place of the only one of its name, by its canonical name.
+
+        What was typed of the headers stays: the caller has changed the typed value alike.
+        """
+        index, lines = self.index, self._lines
+        lines[lines.index(index[key])] = line  # type: ignore[arg-type]
+        index[key] = line
+
     def remove(self, name: str) -> None:
         """Take away every line with this name; none is fine."""
         for position in reversed(self._positions(name)):

@@ -232,9 +232,14 @@ def mark_source(request: Request, flow: Flow) -> None:
         ParseError: a Via is missing or malformed.
     """
     via = request.via
-    host, parameters = flow.remote.host, via.parameters
+    (host, port), parameters = flow.remote, via.parameters
     if "rport" in parameters:
-        parameters["rport"] = str(flow.remote.port)
+        line = _stamped(request.headers.index["via"], port, host)
+        parameters["rport"] = str(port)
+        if line is not None and "received" not in parameters:
+            parameters["received"] = host
+            request.headers.restate("via", line)
+            return
     elif via.host == host or canonical_ip(via.host) == canonical_ip(host):
         return
     parameters["received"] = host
@@ -243,3 +248,15 @@ def mark_source(request: Request, flow: Flow) -> None:
     headers.set("Via", str(via))
     for position, value in enumerate(others, 1):
         headers.insert(position, "Via", value)
+
+
+def _stamped(line: bytes | list[bytes], port: int, host: str) -> bytes | None:
+    """Return a Via line with rport and received filled in; None when it is not a usual one."""
+    if type(line) is not bytes or b'"' in line or b"," in line:
+        return None
+    if line.endswith(b";rport"):
+        return b"%b=%d;received=%b" % (line, port, host.encode("ascii"))
+    before, found, after = line.partition(b";rport;")
+    if found:
+        return b"%b;rport=%d;%b;received=%b" % (before, port, after, host.encode("ascii"))
+    return None

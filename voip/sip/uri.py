@@ -10,6 +10,8 @@ import ipaddress
 import re
 import urllib.parse
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TypeAlias
 
 from voip.errors import ParseError
@@ -31,6 +33,8 @@ _TEL = re.compile(
     r"[Tt][Ee][Ll]:(\+?[0-9A-Fa-f*#\-.()]++)((?:;[A-Za-z0-9\-_.!~*'()\[\]/:&+$%=]++)*+)"
 )
 _OTHER = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):([!#-;=?-~]*+)")
+_NO_PARAMETERS: Mapping[str, str | None] = MappingProxyType({})
+_MEMORABLE_BYTES = 128
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _RESERVED = ";/?:@&=+$,"
 _VISUAL_SEPARATORS = str.maketrans("", "", "-.()")
@@ -130,7 +134,7 @@ class SipURI(_Text):
     host: str
     port: int | None
     raw_user: str | None
-    parameters: dict[str, str | None]
+    parameters: Mapping[str, str | None]
 
     def __init__(self, text: bytes | str) -> None:
         """Read a URI.
@@ -160,7 +164,7 @@ class SipURI(_Text):
             if not 0 < self.port <= 65535:
                 raise ParseError("port out of range", text)
         self._raw_parameters = tail
-        self.parameters = _parameters(tail) if tail else {}
+        self.parameters = MappingProxyType(_parameters(tail)) if tail else _NO_PARAMETERS
 
     @classmethod
     def parse(cls, text: bytes | str) -> SipURI:
@@ -307,7 +311,7 @@ class TelURI(_Text):
 
     __slots__ = ("number", "parameters")
     number: str
-    parameters: dict[str, str | None]
+    parameters: Mapping[str, str | None]
 
     def __init__(self, text: bytes | str) -> None:
         """Read a URI.
@@ -324,7 +328,7 @@ class TelURI(_Text):
         self.number = match[1].translate(_VISUAL_SEPARATORS)
         if not self.number.strip("+"):
             raise ParseError("no number in a tel URI", text)
-        self.parameters = _parameters(match[2])
+        self.parameters = MappingProxyType(_parameters(match[2]))
 
     @property
     def user(self) -> str:
@@ -359,9 +363,16 @@ URI: TypeAlias = SipURI | TelURI | OtherURI
 def parse_uri(data: bytes | str) -> URI:
     """Return the URI that `data` is, by its scheme.
 
+    The same few URIs come again and again, and reading one costs as much as all the rest of an
+    address, so short ones are remembered: URIs are never changed, and may be shared.
+
     Raises:
         ParseError: it is none.
     """
+    return _remembered(data) if len(data) <= _MEMORABLE_BYTES else _parse_uri(data)
+
+
+def _parse_uri(data: bytes | str) -> URI:
     text = _ascii(data)
     if text[:4] == "sip:":
         return SipURI(text)
@@ -374,3 +385,6 @@ def parse_uri(data: bytes | str) -> URI:
     if match is None:
         raise ParseError("not a URI", text)
     return OtherURI(match[1], match[2])
+
+
+_remembered = lru_cache(maxsize=1024)(_parse_uri)
