@@ -321,6 +321,43 @@ def test_a_wrong_source_of_the_right_address_is_not_heard():
     assert rig.media.jitter.counters["received"] == got
 
 
+def test_a_flood_is_cut_to_four_times_the_packet_rate():
+    rig = Rig()
+    for _ in range(100):  # 2000 packets a second, for one second
+        for _ in range(20):
+            rig.receive()
+        rig.tick(2)
+    assert rig.media.counters["rtp_over_rate"] >= 2000 - 250 - 1
+    assert rig.media.jitter.counters["received"] <= 251  # 4 x 50 a second, and the burst
+    rig.tick(200)  # it is over: the stream is heard as before
+    before = rig.media.counters["rtp_over_rate"]
+    rig.run(1, sending=True)
+    assert rig.media.counters["rtp_over_rate"] == before
+
+
+def test_a_flood_of_other_sources_costs_the_real_one_nothing():
+    rig = Rig()
+    rig.run(0.2, sending=True)
+    for step in range(50):
+        for number in range(40):
+            rig.receive(RTPPacket(0, step * 40 + number, 0, 1000 + number % 3, bytes(160)))
+            rig.receive(
+                RTPPacket(0, step * 40 + number, 0, 9, bytes(160)), HostPort("192.0.2.1", 40009)
+            )
+        rig.run(0.02, sending=True)
+    assert "rtp_over_rate" not in rig.media.counters
+    assert rig.media.jitter.counters["received"] == 60
+
+
+def test_a_second_of_packets_that_a_stall_held_back_is_taken():
+    rig = Rig()
+    rig.run(0.2, sending=True)
+    rig.now += 1.0
+    for _ in range(50):
+        rig.receive()
+    assert "rtp_over_rate" not in rig.media.counters
+
+
 def test_packets_held_while_an_address_is_learnt_are_delivered():
     seen = []
 

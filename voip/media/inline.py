@@ -62,12 +62,16 @@ class PlaneSettings:
             None never ends it.
         first_media_timeout: the same before the first packet.
         keep_alive: seconds between packets where silence is not sent (RFC 6263).
+        packet_rate: packets of one stream that are taken, as a multiple of its nominal rate.
+        packet_burst: packets beyond that rate which may come at once, as after a stall.
         jitter: bounds of the jitter buffers.
     """
 
     media_timeout: float | None = 30.0
     first_media_timeout: float | None = 60.0
     keep_alive: float = 15.0
+    packet_rate: float = 4.0
+    packet_burst: int = 50
     jitter: JitterSettings | None = None
 
 
@@ -135,6 +139,7 @@ class InlineMedia:
         self.jitter: JitterBuffer | None = None
         self._audio = leg if isinstance(leg, AudioCall) else None
         self._in_a_row = leg.hooks.in_a_row
+        self._clear_at = 0.0
         self._mux = False
         self._sends = self._receives = self._flows = True
         self._heard_at = self._sent_at = self._now = self._began = now
@@ -161,9 +166,11 @@ class InlineMedia:
         leg = self._audio
         if leg is None:
             self.period, self._period_ticks, self.seconds = 4, 160, 0.02
+            self._limit()
             return
         codec = leg.codec
         self.seconds = codec.frame_size / codec.sample_rate_hz
+        self._limit()
         self.period = max(1, round(self.seconds / TICK))
         self._period_ticks = int(codec.timestamp_increment)
         self._credit = 0
@@ -171,6 +178,13 @@ class InlineMedia:
         clock_hz = codec.rtp_clock_rate_hz
         self.streams.clock_rate_hz = clock_hz
         self.jitter = JitterBuffer(clock_hz, self._period_ticks, self.plane.settings.jitter)
+
+    def _limit(self) -> None:
+        """Derive from the packet time what a flood may cost (RELIABILITY G5)."""
+        settings = self.plane.settings
+        # The peer's packets may be shorter than ours, which the description does not tell.
+        self._packet_seconds = min(self.seconds, 0.02) / settings.packet_rate
+        self._ahead_seconds = settings.packet_burst * self._packet_seconds
 
     # For the shell
 
@@ -196,6 +210,16 @@ class InlineMedia:
 
     def _deliver(self, packet: RTPPacket, addr: tuple[str, int], now: float) -> None:
         for one in self.streams.receive(packet, now):
+            # A bucket that leaks, kept as the moment when it is empty. What another SSRC or another
+            # address sends never gets here, so it cannot use up the budget of the real stream.
+            clear_at = self._clear_at
+            if clear_at <= now:
+                self._clear_at = now + self._packet_seconds
+            elif clear_at - now < self._ahead_seconds:
+                self._clear_at = clear_at + self._packet_seconds
+            else:
+                self.counters["rtp_over_rate"] += 1
+                continue
             try:
                 self.leg.packet_received(one, addr)
             except Exception as error:  # noqa: BLE001 - a hook may raise anything, its call goes on
