@@ -7,12 +7,14 @@ import functools
 import inspect
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voip.aio import Driver, Recorder
 from voip.errors import LocalProtocolError, RegistrationError, TransportError
+from voip.hooks import HookRunner
 from voip.logs import call_event
 from voip.machine import FlowOpened, OpenFlow, Resolve, Resolved, Target
 from voip.media.plane import InlinePlane
@@ -64,6 +66,7 @@ class SipDriver(Driver[Endpoint]):
         rtp: the media sockets.
         sessions: the calls that came in, by the identity of their INVITE.
         legs: the calls that have a leg, by it.
+        deciding: the calls whose `call_received` is still running.
         arrived: requests that the application answers, by their identity.
         asked: requests of the application that wait for their final response.
         watchdog: names what blocks the loop.
@@ -83,6 +86,7 @@ class SipDriver(Driver[Endpoint]):
         self.settings = settings
         self.sessions: dict[int, CallSession] = {}
         self.legs: dict[Any, CallSession] = {}
+        self.deciding: dict[CallSession, asyncio.Task[Any]] = {}
         self.arrived: dict[int, ServerTransaction] = {}
         self.asked: dict[ClientRequest, asyncio.Future[Response]] = {}
         self.watchdog = Watchdog(self.loop)
@@ -96,6 +100,7 @@ class SipDriver(Driver[Endpoint]):
         self.transports = SipTransports(self.feed, loop=self.loop, limits=limits, tls=tls)
         self.resolver = Resolver(loop=self.loop)
         self.plane = InlinePlane(secrets.token_bytes)
+        self.plane.unix_offset = time.time() - self.loop.time()
         first, last = session.rtp_ports
         self.rtp = RealtimeTransportProtocol(
             stun_server_address=session.rtp_stun_server_address,
@@ -134,13 +139,18 @@ class SipDriver(Driver[Endpoint]):
             self._call_hook_failed(session, error)
             return
         if inspect.isawaitable(result) and not isinstance(result, Answer):
-            self.spawn(self._await_hook(session, result), "hook call_received")
+            task = self.spawn(self._await_hook(session, result), "hook call_received")
+            self.deciding[session] = task
+            task.add_done_callback(lambda _: self.deciding.pop(session, None))
 
     async def _await_hook(self, session: CallSession, result: Awaitable[Any]) -> None:
         try:
             await result
         except Exception as error:  # noqa: BLE001 - as in _call_offered
             self._call_hook_failed(session, error)
+        else:
+            if getattr(result, "failed", False):  # in a worker thread, which has reported it
+                session.refuse(500)
 
     def _call_hook_failed(self, session: CallSession, error: Exception) -> None:
         self.session.hooks.failed("call_received", error)
@@ -152,9 +162,14 @@ class SipDriver(Driver[Endpoint]):
             self.sessions.pop(session.key, None)
             self.legs.pop(session.leg, None)
             session.finish(event.cause, event.status, event.phrase)
+            hook = self.deciding.get(session)
+            if hook is not None:
+                grace = self.loop.call_later(HookRunner.GRACE, hook.cancel)
+                hook.add_done_callback(lambda _: grace.cancel())
 
     def _call_ringing(self, event: events.CallRinging) -> None:
-        call_event(logger, "call_ringing", call_id=event.call.id, status=event.response.status_code)
+        call, status = event.call, event.response.status_code
+        call_event(logger, "call_ringing", caller=call.remote, call_id=call.id, status=status)
 
     def _request_arrived(self, event: events.RequestArrived) -> None:
         """Keep what the application serves itself until its `send`; the rest is 405 long before."""
