@@ -102,13 +102,13 @@ def serving(who: SIP):
     return who.serve(LOOPBACK, 0)
 
 
-async def converse(caller: Talker, callee: Talker) -> None:
-    """Let both say something and hear the other, then hang up."""
-    await asyncio.gather(caller.say(), callee.say())
-    await until(lambda: min(caller.loudest, callee.loudest) > 0.15, seconds=5, what="both hear")
-    await caller.hang_up()
-    assert (await asyncio.wait_for(caller.over, 5)).cause is EndCause.LOCAL_HANGUP
-    assert (await asyncio.wait_for(callee.over, 5)).cause is EndCause.REMOTE_HANGUP
+async def converse(first: Talker, other: Talker) -> None:
+    """Let both say something and hear the other; then the first one hangs up."""
+    await asyncio.gather(first.say(), other.say())
+    await until(lambda: min(first.loudest, other.loudest) > 0.15, seconds=5, what="both hear")
+    await first.hang_up()
+    assert (await asyncio.wait_for(first.over, 5)).cause is EndCause.LOCAL_HANGUP
+    assert (await asyncio.wait_for(other.over, 5)).cause is EndCause.REMOTE_HANGUP
 
 
 def is_gone(registrar: Kamailio, user: str = "alice") -> bool:
@@ -206,7 +206,7 @@ async def test_receives_a_call_from_a_stranger(tmp_path, trust, leaks, way):
         serving(SIP(tls_ca=trust.ca.certificate)) as stranger,
     ):
         caller = await stranger.dial(f"sip:alice@{LOOPBACK}:{registrar.port}", call_class=Talker)
-        await converse(caller, await alice.answers[0])
+        await converse(await alice.answers[0], caller)
 
 
 @pytest.mark.parametrize("way", WAYS)
