@@ -203,7 +203,7 @@ def test_the_caller_gives_up():
     class Slow(Line):
         async def call_received(self, request):
             self.ringing(request)
-            await asyncio.sleep(5)
+            await asyncio.sleep(2)
             self.answers.append(self.answer(request, call_class=Leg))
 
     async def talk(line, phone, uri):
