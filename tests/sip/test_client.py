@@ -53,6 +53,12 @@ def test_a_large_request_prefers_a_stream(bench):
     assert bench.asked[-1].target.transport == "UDP"
 
 
+def test_a_large_request_prefers_a_stream_among_given_targets(bench):
+    both = (*targets("127.0.0.1"), *targets("127.0.0.1", transport="TCP"))
+    bench.dial(targets=both, body=b"v=0\r\n" + b"a=x\r\n" * 300)
+    assert bench.asked[-1].target.transport == "TCP"
+
+
 def test_a_refused_connection_is_followed_by_the_next_target(bench):
     bench.answers_open = False
     bench.dial(targets=targets("127.0.0.1", "127.0.0.2", transport="TCP"))

@@ -119,6 +119,7 @@ class ClientRequest:
         if flow is not None:
             self._send(flow, now)
         elif self.targets:
+            self._sort_by_size()
             self._try_next(now)
         elif hop is not None:
             self._wait(self.core.settings.timing.resolve, "resolve", now)
@@ -153,9 +154,7 @@ class ClientRequest:
         self.targets = list(targets)
         if self.own_hop and self.account is not None:
             self.account.resolved(self.targets)
-        if len(bytes(self.request)) + 200 > self.core.settings.max_datagram_request:
-            # RFC 3261 §18.1.1: a large request goes over a transport with congestion control.
-            self.targets.sort(key=lambda target: target.transport == "UDP")
+        self._sort_by_size()
         if self.targets:
             self._try_next(now)
         else:
@@ -222,6 +221,11 @@ class ClientRequest:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+
+    def _sort_by_size(self) -> None:
+        """Put datagrams last for a large request: RFC 3261 §18.1.1 wants congestion control."""
+        if len(bytes(self.request)) + 200 > self.core.settings.max_datagram_request:
+            self.targets.sort(key=lambda target: target.transport == "UDP")
 
     def _try_next(self, now: float) -> None:
         target = self.targets.pop(0)
