@@ -5,6 +5,8 @@ Values are read on first use and kept with the headers, which forget them when a
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from voip.errors import ParseError
 from voip.sdp.messages import SessionDescription
 from voip.sip.headers import Headers
@@ -18,6 +20,7 @@ MAX_CONTACTS = 32
 MAX_ROUTES = 64
 
 _PRINTABLE = bytes(range(0x21, 0x7F))
+_SHORT_LINE = 128
 
 
 class TypedFields:
@@ -58,6 +61,11 @@ class TypedFields:
         except (KeyError, ParseError):
             pass
         return None
+
+    @property
+    def has_core(self) -> bool:
+        """Whether Via, From, To, Call-ID and CSeq stand as usual and none of them raises."""
+        return (self.headers.core or self._read_core()) is not None
 
     def _read_vias(self) -> list[Via]:
         values = self.headers.values("via")
@@ -179,9 +187,10 @@ class TypedFields:
         return self._addresses("record-route", MAX_ROUTES)
 
     def _number(self, name: str, maximum: int) -> int | None:
-        if name not in self.headers.index:
-            return None
-        return parse_uint(self.headers.one(name), maximum=maximum)
+        line = self.headers.index.get(name)
+        if type(line) is bytes and len(line) <= _SHORT_LINE:
+            return _read_number(line, maximum)
+        return None if line is None else parse_uint(self.headers.one(name), maximum=maximum)
 
     @property
     def max_forwards(self) -> int | None:
@@ -217,13 +226,10 @@ class TypedFields:
         Raises:
             ParseError: it is repeated or malformed.
         """
-        if "content-type" not in self.headers.index:
-            return None
-        value = self.headers.one("content-type").partition(b";")[0]
-        kind, slash, subtype = (part.strip(b" \t") for part in value.partition(b"/"))
-        if not slash or not is_token(kind) or not is_token(subtype):
-            raise ParseError("bad Content-Type", value)
-        return f"{kind.decode('ascii')}/{subtype.decode('ascii')}".lower()
+        line = self.headers.index.get("content-type")
+        if type(line) is bytes and len(line) <= _SHORT_LINE:
+            return _read_type(line)
+        return None if line is None else _media_type(self.headers.one("content-type"))
 
     @property
     def body(self) -> SessionDescription | bytes | None:
@@ -250,6 +256,24 @@ class TypedFields:
         elif not data:
             self.headers.remove("Content-Type")
         self.headers.set("Content-Length", str(len(data)))
+
+
+# A handful of numbers and types stand in nearly all messages; what is remembered is short.
+@lru_cache(maxsize=512)
+def _read_number(line: bytes, maximum: int) -> int:
+    return parse_uint(line.partition(b":")[2].strip(b" \t"), maximum=maximum)
+
+
+@lru_cache(maxsize=128)
+def _read_type(line: bytes) -> str:
+    return _media_type(line.partition(b":")[2].strip(b" \t"))
+
+
+def _media_type(value: bytes) -> str:
+    kind, slash, subtype = (part.strip(b" \t") for part in value.partition(b";")[0].partition(b"/"))
+    if not slash or not is_token(kind) or not is_token(subtype):
+        raise ParseError("bad Content-Type", value)
+    return f"{kind.decode('ascii')}/{subtype.decode('ascii')}".lower()
 
 
 def _word(value: bytes) -> str:

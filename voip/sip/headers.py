@@ -8,6 +8,7 @@ kept, and its lines go into a response as they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from voip.errors import ParseError
 from voip.sip.syntax import check_value, is_token, split_list, text_of
@@ -311,6 +312,16 @@ class Headers:
             return []
         names = (canonical_name(line.partition(b":")[0]) for line in self._lines)
         return [position for position, other in enumerate(names) if other == key]
+
+
+@lru_cache(maxsize=256)
+def response_line(name: str, value: str) -> bytes:
+    """Return the bytes of a header line that stands in many responses: Contact, Allow, Accept.
+
+    Raises:
+        ValueError: as `Headers.add`.
+    """
+    return _line(name, value)
 
 
 def _line(name: str, value: str | bytes) -> bytes:

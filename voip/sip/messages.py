@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from voip.errors import ParseError
 from voip.sdp.messages import SessionDescription
 from voip.sip.fields import MAX_VIAS, TypedFields
-from voip.sip.headers import Headers, canonical_name, index_lines, key_of
+from voip.sip.headers import Headers, canonical_name, index_lines, key_of, response_line
 from voip.sip.section import (
     MAX_HEADERS,
     MAX_LINE_BYTES,
@@ -248,15 +248,14 @@ class Request(Message):
         if not headers and not body:
             lines.append(_EMPTY_BODY)
             return _made(start, Headers.of_lines(lines), b"")
-        fields = Headers.of_lines(lines)
         for name, value in headers:
             if canonical_name(name) != "content-length":
-                fields.add(name, value)
+                lines.append(response_line(name, value))
         data = bytes(body)
         if data:
-            fields.add("Content-Type", content_type or "application/sdp")
-        fields.add("Content-Length", b"%d" % len(data))
-        return _made(start, fields, data)
+            lines.append(response_line("Content-Type", content_type or "application/sdp"))
+        lines.append(b"Content-Length: %d" % len(data))
+        return _made(start, Headers.of_lines(lines), data)
 
     def _copies(self) -> tuple[list[bytes], int, list[bytes]]:
         """Return the lines every response repeats, where a tag is missing, and Record-Route."""
@@ -267,8 +266,10 @@ class Request(Message):
             held = index.get(name)
             if held is None or (isinstance(held, bytes) and b":" not in held):
                 continue
-            if name == "to" and not _has_tag(held[0] if isinstance(held, list) else held):
-                untagged = len(copied)
+            if name == "to":
+                core = self.headers.core
+                tagged = _has_tag(held) if core is None else core[2].tag is not None
+                untagged = -1 if tagged else len(copied)
             if isinstance(held, list):
                 # RFC 3261 §8.2.6.2: all Via in order; of what may stand once, the first.
                 copied += held[:MAX_VIAS] if name == "via" else held[:1]
@@ -315,8 +316,9 @@ def _headers(headers: Headers | Iterable[tuple[str, str]]) -> Headers:
     return headers if isinstance(headers, Headers) else Headers(headers)
 
 
-def _has_tag(line: bytes) -> bool:
+def _has_tag(held: bytes | list[bytes]) -> bool:
     """Tell whether a To line has a tag, as well as that can be told of a malformed one."""
+    line = held[0] if isinstance(held, list) else held
     try:
         return NameAddress.parse(line.partition(b":")[2].strip(b" \t")).tag is not None
     except ParseError:

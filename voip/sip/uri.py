@@ -234,7 +234,9 @@ class SipURI(_Text):
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """The header fields of the URI, decoded once; they are data, nobody applies them."""
-        pairs = (piece.partition("=") for piece in (self._raw_headers or "").split("&"))
+        if self._raw_headers is None:
+            return ()
+        pairs = (piece.partition("=") for piece in self._raw_headers.split("&"))
         unquote = urllib.parse.unquote
         return tuple((unquote(name), unquote(value)) for name, _, value in pairs if name)
 
