@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 __all__ = ["exports"]
+
+# Whatever is imported of the house comes by here first, and the library is silent until the
+# application sets up logging.
+logging.getLogger("voip").addHandler(logging.NullHandler())
 
 
 def exports(

@@ -267,15 +267,17 @@ class HookRunner:
 class _Outcome:
     """The result of blocking work; an error was reported already, so it gives None then."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_future", "failed")
 
     def __init__(self, future: Any) -> None:
         self._future = future
+        self.failed = False
 
     def __await__(self) -> Any:
         try:
             return (yield from self._future.__await__())
         except Exception:  # noqa: BLE001 - handed to hook_failed when it happened
+            self.failed = True
             return None
 
 
@@ -284,9 +286,10 @@ def _nothing() -> Awaitable[None]:
 
 
 class _Done:
-    """An awaitable that gives None at once."""
+    """An awaitable that gives None at once: the work was dropped."""
 
     __slots__ = ()
+    failed = True
 
     def __await__(self) -> Any:
         return None

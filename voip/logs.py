@@ -8,9 +8,6 @@ from typing import Any
 
 __all__ = ["call_event", "mask"]
 
-# The library is silent until the application sets up logging.
-logging.getLogger("voip").addHandler(logging.NullHandler())
-
 _KEPT = 4
 
 

@@ -384,6 +384,9 @@ class RealtimeTransportProtocol(UdpSocket):
 
     def _deliver(self, leg: Any, data: bytes, address: Any) -> None:
         """Hand a packet to a leg that was registered by hand."""
+        if not _is_live(leg):
+            self.counters["rtp_after_the_end"] += 1
+            return
         try:
             srtp = getattr(leg, "srtp", None)
             packet = RTPPacket.parse(data if srtp is None else srtp.unprotect(data))
@@ -393,7 +396,16 @@ class RealtimeTransportProtocol(UdpSocket):
         except ProtocolError:
             self.counters["srtp_refused"] += 1
             return
-        leg.packet_received(packet, address)
+        failed = getattr(leg, "_frame_failed", None)
+        try:
+            leg.packet_received(packet, address)
+        except Exception as error:
+            if failed is None:  # no leg of ours
+                raise
+            failed("packet_received", error)
+        else:
+            if failed is not None and leg.hooks.in_a_row:
+                leg.hooks.in_a_row.pop("packet_received", None)
 
     def _now(self) -> float:
         return 0.0 if self._loop is None else self._loop.time()

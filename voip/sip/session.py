@@ -440,7 +440,8 @@ class CallSession:
             self.leg._end(reason)
         else:
             facts = {"cause": cause.value, "status": status, "phrase": phrase}
-            call_event(logger, "call_ended", call_id=self._sip_call.id, **facts)
+            call = self._sip_call
+            call_event(logger, "call_ended", caller=call.remote, call_id=call.id, **facts)
 
     def _release(self) -> None:
         """Give the media socket back, in every way that a call can end."""
