@@ -205,7 +205,9 @@ def test_tel_uri():
     assert uri.scheme == "tel"
 
 
-@pytest.mark.parametrize("text", ["tel:", "tel:+", "tel:--", "tel:abcxyz", "tel:1 2", "tel:1;a=1;a=2"])
+@pytest.mark.parametrize(
+    "text", ["tel:", "tel:+", "tel:--", "tel:abcxyz", "tel:1 2", "tel:1;a=1;a=2"]
+)
 def test_bad_tel_uri_is_refused(text):
     with pytest.raises(ParseError):
         parse_uri(text)
