@@ -64,18 +64,20 @@ class Talker(AudioCall):
 
 @pytest.mark.parametrize(("transport", "suffix"), [("u1", ""), ("t1", ";transport=tcp")])
 async def test_our_calls_are_answered_and_ended(tmp_path, leaks, transport, suffix):
-    async with sipp.SippCallee(tmp_path, calls=5, transport=transport) as callee:
-        async with SIP().serve("127.0.0.1", 0) as phone:
-            uri = f"sip:service@127.0.0.1:{callee.port}{suffix}"
-            legs = await asyncio.gather(*(phone.dial(uri, call_class=Talker) for _ in range(5)))
-            # sipp sends back the RTP of one call after another's; this one spoke alone.
-            await legs[0].send_rtp_audio(np.full(1600, 0.25, np.float32))
-            for leg in legs:
-                await leg.hang_up()
-            reasons = [await asyncio.wait_for(leg.over, 5) for leg in legs]
-            assert phone.calls == []
-            # It counts a call 4 s after its BYE, if the connection stands until then.
-            outcome = await callee.outcome()
+    async with (
+        sipp.SippCallee(tmp_path, calls=5, transport=transport) as callee,
+        SIP().serve("127.0.0.1", 0) as phone,
+    ):
+        uri = f"sip:service@127.0.0.1:{callee.port}{suffix}"
+        legs = await asyncio.gather(*(phone.dial(uri, call_class=Talker) for _ in range(5)))
+        # sipp sends back the RTP of one call after another's; this one spoke alone.
+        await legs[0].send_rtp_audio(np.full(1600, 0.25, np.float32))
+        for leg in legs:
+            await leg.hang_up()
+        reasons = [await asyncio.wait_for(leg.over, 5) for leg in legs]
+        assert phone.calls == []
+        # It counts a call 4 s after its BYE, if the connection stands until then.
+        outcome = await callee.outcome()
 
     assert {reason.cause for reason in reasons} == {EndCause.LOCAL_HANGUP}
     assert legs[0].heard >= 1440
