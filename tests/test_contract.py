@@ -13,6 +13,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections import Counter
 from types import SimpleNamespace
 
@@ -681,7 +682,8 @@ def test_a_register_that_is_lost_is_sent_again():
     async def main():
         async with SipPeer.open("127.0.0.2", 5060, remote=("127.0.0.1", 5060)) as peer:
             account = SIP(aor="sip:alice:secret@127.0.0.2")
-            serving = asyncio.ensure_future(account.serve("127.0.0.1", 5060).__aenter__())
+            context = account.serve("127.0.0.1", 5060)
+            serving = asyncio.ensure_future(context.__aenter__())
             first, second = await peer.expect("REGISTER"), await peer.expect("REGISTER")
             assert first.headers == second.headers
             assert "secret" not in "".join(value for _, value in first.headers)
@@ -899,15 +901,160 @@ def test_starting_says_nothing_alarming(caplog):
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
+def test_fifty_failing_frames_end_a_sip_call_by_bye_and_no_other_call():
+    class Failing(Hearing):
+        def audio_received(self, *, audio, rms):
+            raise ValueError("no")
+
+    class Choosing(Line):
+        def call_received(self, request):
+            kind = Failing if "one" in request.headers["Call-ID"] else Hearing
+            self.answers.append(self.answer(request, call_class=kind))
+
+    async def script(line, peer):
+        media, other = await Media.open(), await Media.open(port=41000)
+        peer.call_id = "one"
+        answer = await establish(peer)
+        peer.call_id = "two"
+        second = await establish(peer, peer.sdp(41000))
+        peer.call_id = "one"
+        for number in range(70):
+            media.say(port_of(answer), number)
+            other.say(port_of(second), number)
+            await asyncio.sleep(0.02)
+        peer.reply(await peer.expect("BYE"), 200, "OK")
+        await asyncio.sleep(0.1)
+        failed, healthy = await line.answers[0], await line.answers[1]
+        assert failed.hooks.counters["failed"] == 50
+        assert line.calls == [healthy]
+        assert sum(level > 0.4 for level in healthy.levels) > 60
+
+    scripted(script, Choosing())
+
+
+def test_on_a_leg_of_sip_sip_and_caller_are_the_object_and_the_remote_party():
+    async def script(line, peer):
+        dialling = asyncio.ensure_future(
+            line.dial("sip:+15557654321@127.0.0.2", call_class=AudioCall)
+        )
+        invite = await peer.expect("INVITE")
+        peer.reply(invite, 200, "OK", body=peer.sdp())
+        await peer.expect("ACK")
+        out = await dialling
+        assert (out.sip, out.caller.user) == (line, "+15557654321")
+        peer.call_id, peer.user = "in", "+15551234567"
+        await establish(peer)
+        came = await line.answers[0]
+        assert (came.sip, came.caller.user) == (line, "+15551234567")
+        for leg in (came, out):
+            for name in ("send", "clear", "close", "describe", "start", "stop"):
+                assert callable(getattr(leg.wire, name))
+
+    scripted(script)
+
+
+def test_an_account_goes_by_its_proxy_with_what_the_aor_says_and_logs_no_secret(caplog):
+    caplog.set_level(logging.DEBUG)
+    challenge = [("WWW-Authenticate", 'Digest realm="example.com", nonce="n1", qop="auth"')]
+
+    async def main():
+        async with SipPeer.open("127.0.0.2", 5060, remote=("127.0.0.1", 5060)) as proxy:
+            account = SIP(aor="sip:alice:t0psecret@example.com", outbound_proxy=("127.0.0.2", 5060))
+            context = account.serve("127.0.0.1", 5060)
+            serving = asyncio.ensure_future(context.__aenter__())
+            first = await proxy.expect("REGISTER")
+            assert first.first_line == "REGISTER sip:example.com SIP/2.0"
+            assert first["To"] == "<sip:alice@example.com>"
+            proxy.reply(first, 401, "Unauthorized", headers=challenge)
+            second = await proxy.expect("REGISTER")
+            assert 'username="alice"' in second["Authorization"]
+            proxy.reply(second, 200, "OK", headers=[("Contact", second["Contact"])])
+            await serving
+            dialling = asyncio.ensure_future(account.dial("tel:+1555", call_class=AudioCall))
+            invite = await proxy.expect("INVITE")
+            proxy.reply(invite, 404, "Nobody")
+            await proxy.expect("ACK")
+            with pytest.raises(CallFailed, match="404 Nobody"):
+                await dialling
+            assert "t0psecret" not in repr(account)
+            leaving = asyncio.ensure_future(context.__aexit__(None, None, None))
+            proxy.reply(await proxy.expect("REGISTER"), 200, "OK")
+            await leaving
+            return proxy.log
+
+    log = run_virtual(main())
+    assert "t0psecret" not in caplog.text + "".join(log)
+
+
+async def test_a_hook_that_blocks_is_named_and_counted(caplog):
+    class Blocking(Line):
+        def call_received(self, request):
+            time.sleep(0.15)  # the fault that is to be found
+            self.reject(request)
+
+    async with (
+        Blocking(rtp_ports=(23000, 23100)).serve("127.0.0.1", 0) as line,
+        SipPeer.open("127.0.0.1", 0, remote=line.listeners["UDP"]) as peer,
+    ):
+        peer.request("INVITE", URI, body=peer.sdp())
+        peer.ack(await peer.expect(486))
+        assert line.counters["loop_blocked"] == 1
+    assert f"{__file__.rpartition('/')[2]}:" in caplog.text
+    assert "call_received" in caplog.text
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 24000, 48000])
+def test_the_rate_of_the_hook_can_be_changed(rate_hz):
+    class Mine(Hearing):
+        RESAMPLING_RATE_HZ = rate_hz
+
+        def audio_received(self, *, audio, rms):
+            self.levels.append(audio.size)
+
+    call = leg(Mine, "pcmu")
+    say_to(call, np.zeros(480, np.float32))
+    assert call.levels == [rate_hz // 50] * 3
+
+
+def test_the_packet_time_of_the_class_is_what_it_sends():
+    class Long(AudioCall):
+        PREFERRED_CODECS = [PCMU]
+        RTP_PACKET_DURATION_SECS = 0.04
+
+    class LongLine(Line):
+        leg_class = Long
+
+    async def by_hand():
+        call = leg(Long, "pcmu")
+        await call.send_rtp_audio(np.zeros(960, np.float32))
+        return [len(packet.payload) for packet in call.rtp.packets]
+
+    assert run_virtual(by_hand()) == [320] * 3
+
+    async def script(line, peer):
+        media = await Media.open()
+        answer = await establish(peer)
+        assert "a=ptime:40" in sdp_of(answer)
+        await asyncio.sleep(0.5)
+        assert {len(one.payload) for one in media.packets} == {320}
+
+    scripted(script, LongLine())
+
+    async def wished(line, peer):  # the peer's own wish counts more
+        assert "a=ptime:30" in sdp_of(await establish(peer, peer.sdp(40000, "0", "ptime:30")))
+
+    scripted(wished, LongLine())
+
+
 # Echo
 
 
 def test_the_echo_comes_back_in_the_codec_of_the_call():
     async def main():
         call = leg(EchoCall, "pcma")
-        time = np.arange(4000) / 8000
+        seconds = np.arange(4000) / 8000
         for start in range(0, 4000, 160):
-            say_to(call, (0.3 * np.sin(2700 * time))[start : start + 160].astype(np.float32))
+            say_to(call, (0.3 * np.sin(2700 * seconds))[start : start + 160].astype(np.float32))
             await asyncio.sleep(0.02)
         for _ in range(60):
             say_to(call, np.zeros(160, np.float32))

@@ -106,7 +106,13 @@ class AudioCall(RTPCall):
         codec = known.get(name) or codecs.get(fmt.encoding_name)
         if ptime_ms is None:
             ptime_ms = parse_digits(media.value("ptime") or "", 200)
-        return codec.for_format(fmt, ptime_ms=ptime_ms or None)
+        return codec.for_format(fmt, ptime_ms=ptime_ms or cls._own_ptime_ms())
+
+    @classmethod
+    def _own_ptime_ms(cls) -> int | None:
+        """Return the packet time that a subclass asks for, None where it leaves it to the codec."""
+        ours = cls.RTP_PACKET_DURATION_SECS
+        return None if ours == AudioCall.RTP_PACKET_DURATION_SECS else round(1000 * ours)
 
     def _use_media(self, media: MediaDescription, ptime_ms: int | None) -> None:
         """Go on with what was agreed on anew; the streams' state stays where the codec does."""
@@ -146,11 +152,13 @@ class AudioCall(RTPCall):
             UnsupportedCodecError: none is offered and supported; a NotImplementedError, too.
         """
         offered: Sequence[RTPPayloadFormat] = remote_media.fmt
+        told = remote_media.attribute("ptime") or remote_media.attribute("maxptime")
+        ptime_ms = None if told else cls._own_ptime_ms()
         for codec in cls.PREFERRED_CODECS:
             fmt = _match(codec, offered)
             if fmt is None:
                 continue
-            sent = codec.for_format(fmt)
+            sent = codec.for_format(fmt, ptime_ms=ptime_ms)
             duration_ms = round(1000 * sent.frame_size / sent.sample_rate_hz)
             attributes = [] if duration_ms == 20 else [Attribute("ptime", str(duration_ms))]
             return MediaDescription(
