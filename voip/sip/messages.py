@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from voip.errors import ParseError
 from voip.sdp.messages import SessionDescription
@@ -259,7 +260,15 @@ class Request(Message):
 
     def _copies(self) -> tuple[list[bytes], int, list[bytes]]:
         """Return the lines every response repeats, where a tag is missing, and Record-Route."""
-        index = self.headers.index
+        headers = self.headers
+        index = headers.index
+        core = headers.core
+        if core is not None and len(index) == len(headers.lines):
+            # Sound, and nothing stands twice: five look-ups.
+            usual: list[Any] = [index[name] for name in _COPIED]
+            routes: Any = index.get("record-route") if self.method in _DIALOG_FORMING else None
+            tagged = "tag" in core[2].parameters
+            return usual, -1 if tagged else 2, [] if routes is None else [routes]
         copied: list[bytes] = []
         untagged = -1
         for name in _COPIED:
@@ -267,7 +276,6 @@ class Request(Message):
             if held is None or (isinstance(held, bytes) and b":" not in held):
                 continue
             if name == "to":
-                core = self.headers.core
                 tagged = _has_tag(held) if core is None else core[2].tag is not None
                 untagged = -1 if tagged else len(copied)
             if isinstance(held, list):
