@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -946,9 +947,9 @@ def test_on_a_leg_of_sip_sip_and_caller_are_the_object_and_the_remote_party():
         await establish(peer)
         came = await line.answers[0]
         assert (came.sip, came.caller.user) == (line, "+15551234567")
-        for leg in (came, out):
+        for one in (came, out):
             for name in ("send", "clear", "close", "describe", "start", "stop"):
-                assert callable(getattr(leg.wire, name))
+                assert callable(getattr(one.wire, name))
 
     scripted(script)
 
@@ -1044,6 +1045,71 @@ def test_the_packet_time_of_the_class_is_what_it_sends():
         assert "a=ptime:30" in sdp_of(await establish(peer, peer.sdp(40000, "0", "ptime:30")))
 
     scripted(wished, LongLine())
+
+
+def test_run_serves_until_a_signal():
+    code = (
+        "import os, signal, threading\n"
+        "from voip.sip.protocol import SIP\n"
+        "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "SIP(rtp_ports=(24000, 24100)).run(host='127.0.0.1', port=0)\n"
+        "print('left')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, check=True)
+    assert (done.stdout, done.stderr) == (b"left\n", b"")
+
+
+# The page that lists it all
+
+OF_THE_CONTRACT = {
+    "voip.rtp.call.RTPCall": "rtp sip media caller srtp wire packet_received send_packet hang_up "
+    "negotiate_codec call_started call_ended dtmf_received hook_failed",
+    "voip.audio.AudioCall": "PREFERRED_CODECS RESAMPLING_RATE_HZ RTP_PACKET_DURATION_SECS codec "
+    "rtp_sequence_number rtp_timestamp rtp_ssrc payload_type sample_rate negotiate_codec "
+    "packet_received decode_payload audio_received emit_audio send_rtp_audio send_silence "
+    "next_rtp_packet resample cancel_audio played_samples",
+    "voip.audio.VoiceActivityCall": "speech_threshold silence_gap min_speech speech_buffer "
+    "silence_handle collect_audio on_audio_speech on_audio_silence flush_speech_buffer "
+    "speech_buffer_ready speech_started speech_ended",
+    "voip.audio.EchoCall": "speech_buffer_ready",
+    "voip.codecs.base.RTPCodec": "payload_type encoding_name sample_rate_hz rtp_clock_rate_hz "
+    "frame_size timestamp_increment channels decode encode packetize to_payload_format resample "
+    "for_format create_decoder create_encoder",
+    "voip.codecs": "REGISTRY get",
+    "voip.sip.protocol.SessionInitiationProtocol": "aor username password outbound_proxy "
+    "rtp_stun_server_address call_received ringing answer reject ack_received bye_received "
+    "cancel_received registered register dial request_received response_received send close serve "
+    "run connection_made data_received datagram_received eof_received error_received pause_writing "
+    "resume_writing connection_lost",
+    "voip.rtp.protocol.RealtimeTransportProtocol": "calls register_call unregister_call "
+    "public_address send",
+    "voip.rtp.packet.RTPPacket": "payload_type sequence_number timestamp ssrc payload marker csrc "
+    "extension parse",
+    "voip.sip.messages": "Message Request Response",
+    "voip.sip.types": "SipURI CallerID Status DigestAlgorithm DigestQoP",
+    "voip.sdp.messages": "SessionDescription",
+    "voip.sdp.types": "MediaDescription RTPPayloadFormat ConnectionData Origin Timing Attribute",
+    "voip.sdp.types.MediaDescription": "media port proto fmt attributes connection",
+    "voip.sdp.types.RTPPayloadFormat": "payload_type encoding_name sample_rate channels fmtp",
+    "voip.errors": "RegistrationError CallFailed CallEnded NegotiationError ParseError",
+    "voip": "SIP RTP blocking",
+}
+
+
+def test_the_page_lists_every_member_with_a_verdict_and_a_test_that_exists():
+    root = Path(__file__).resolve().parent.parent
+    listed, section = {}, ""
+    for row in (root / "docs" / "compatibility.md").read_text().splitlines():
+        if row.startswith("## "):
+            section = row[3:]
+        elif row.startswith("| `"):
+            member, verdict, _, test = (cell.strip(" `") for cell in row.strip("|").split("|"))
+            assert verdict in ("kept", "extended", "changed"), row
+            file, _, name = test.partition("::")
+            assert f"def {name}(" in (root / file).read_text(), row
+            listed.setdefault(section, set()).add(member)
+    for owner, members in OF_THE_CONTRACT.items():
+        assert set(members.split()) <= listed[owner], owner
 
 
 # Echo

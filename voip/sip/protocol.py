@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from voip.errors import (
     CallEnded,
@@ -392,7 +392,7 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
         port: int = 5060,
         transports: Sequence[str] = ("udp", "tcp"),
         **tls: Any,
-    ) -> AsyncIterator[SessionInitiationProtocol]:
+    ) -> AsyncIterator[Self]:
         """Listen, register when there is an account, and leave by BYE and unregistering.
 
         Args:
