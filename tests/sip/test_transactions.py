@@ -194,7 +194,14 @@ def test_dropping_one_is_silent():
 def test_a_response_without_transaction_is_nobodys():
     bed = Layer(Kind.CLIENT, State.TRYING)
     stray = make("OPTIONS", "z9hG4bKother").respond(200)
-    assert not bed.layer.response_received(stray, 1.0)
+    assert not bed.layer.response_received(stray, UDP, 1.0)
+
+
+def test_a_response_by_another_transport_than_the_request_is_nobodys():
+    bed = Layer(Kind.CLIENT, State.TRYING)
+    answer = bed.request.respond(200)
+    assert not bed.layer.response_received(answer, TCP, 1.0)
+    assert bed.layer.response_received(answer, UDP, 1.0)
 
 
 def test_a_transaction_names_itself():

@@ -49,6 +49,7 @@ class ClientRequest:
     Attributes:
         request: as it was asked for, without Via; a challenge replaces it.
         sent: as it left last, None before that.
+        branches: those under which it left.
         flow: over which it left, None before that.
         account: whose credentials may answer a challenge, None for nobody's.
         owner: who is told; None when nobody is.
@@ -62,6 +63,7 @@ class ClientRequest:
 
     __slots__ = (
         "account",
+        "branches",
         "contact",
         "core",
         "dialog",
@@ -87,6 +89,7 @@ class ClientRequest:
         self.request = request
         self.owner: Any = owner
         self.account: Any = None
+        self.branches: tuple[str | None, ...] = ()
         self.contact: str | None = "" if request.method in _WITH_CONTACT else None
         self.dialog: Dialog | None = None
         self.done = False
@@ -269,6 +272,7 @@ class ClientRequest:
             user = core.settings.contact_user
             self.request.headers.add("From", f"<sip:{user}@{_bracketed(host)}>;tag={self.tag}")
         request = self.sent = self._stamped(flow)
+        self.branches += (request.branch,)
         if request.method == "ACK":
             core.send(flow, bytes(request))
             self._finish()

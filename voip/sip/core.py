@@ -71,6 +71,7 @@ class Core:
         self._tokens = 0
         self._secret: bytes | None = None
         self.send_traced = settings.trace
+        self.arrived_bytes = 0
 
     def send(self, flow: Flow, data: bytes) -> None:
         """Queue bytes; a stream that is gone takes none."""

@@ -269,28 +269,29 @@ class Endpoint:
         except ParseError:
             core.counters["message.unparsable"] += 1
             return
+        core.arrived_bytes = len(data)
         if core.send_traced:
             core.happened.append(MessageSeen(message, flow, False))
         if type(message) is Response:
-            self._response(message, now)
+            self._response(message, flow, now)
         elif verdict is Verdict.SHED:
             retry = (("Retry-After", str(self.settings.retry_after)),)
             self._reception.answer(message, flow, 503, retry)  # type: ignore[arg-type]
         else:
             self._reception.take(message, flow, now)  # type: ignore[arg-type]
 
-    def _response(self, response: Response, now: float) -> None:
+    def _response(self, response: Response, flow: Flow, now: float) -> None:
         core = self.core
         wrong = validate_response(response)
         if wrong is not None:
             core.counters["response.invalid"] += 1
             return
-        if core.transactions.response_received(response, now):
+        if core.transactions.response_received(response, flow, now):
             return
         if response.status_code // 100 == 2 and response.cseq.method == "INVITE":
             # RFC 3261 §13.2.2.4: a 2xx that outlived its transaction is still owed ACK and BYE.
             attempt = core.attempts.get((response.call_id, response.from_.tag or ""))
-            if attempt is not None:
+            if attempt is not None and response.via.branch in attempt.client.branches:
                 attempt.concluded(attempt.client, response, now)
                 return
         core.counters["response.stray"] += 1

@@ -88,7 +88,22 @@ class Reception:
         response = request.respond(
             status, reason=reason, to_tag=self._tag(request), headers=headers
         )
-        self.core.send(flow, bytes(response))
+        data = bytes(response)
+        if self._amplifies(flow, len(data)):
+            self.core.counters["request.answer_too_long"] += 1
+            return
+        self.core.send(flow, data)
+
+    def _amplifies(self, flow: Flow, size: int) -> bool:
+        """Tell whether a datagram, whose source may be forged, cost much less than its answer.
+
+        Deviation from RFC 3261 §8.2: such a request, far shorter than any phone's, gets silence
+        (RELIABILITY §0.4, figure 11).
+        """
+        core = self.core
+        if flow.number or 2 * size <= 3 * core.arrived_bytes:
+            return False
+        return not core.admission.trusted(flow.remote.host)
 
     def _tag(self, request: Request) -> str | None:
         try:

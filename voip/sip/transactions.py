@@ -153,10 +153,11 @@ class Transactions:
         if not self.step(transaction, given, now, bytes(response)):
             raise LocalProtocolError(f"cannot {given} in {transaction!r}")
 
-    def response_received(self, response: Response, now: float) -> bool:
+    def response_received(self, response: Response, flow: Flow, now: float) -> bool:
         """Give a response to the transaction it answers; False when there is none."""
         transaction = self.clients.get((response.via.branch, response.cseq.method))
-        if transaction is None:
+        # RFC 3261 §18.1.2: responses come the way that the request went, at least by its transport.
+        if transaction is None or transaction.flow.transport != flow.transport:
             return False
         status = response.status_code
         if status < 200:
