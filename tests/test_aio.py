@@ -155,6 +155,22 @@ async def test_a_timer_that_a_loop_runs_early_counts_as_due(errors):
 
 
 @in_virtual_time
+async def test_a_thousand_timers_in_a_second_share_a_hundred_wake_ups(errors):
+    shell = Shell()
+    start = shell.now
+    for number in range(1000):
+        shell.machine.timers.start_at(start + 1 + number / 1000, "linger", number)
+    shell.drain()
+    await asyncio.sleep(3)
+    assert [owner for owner, _ in shell.handled] == list(range(1000))
+    late = [at - (start + 1 + number / 1000) for number, at in shell.handled]
+    assert min(late) > -1e-6
+    assert max(late) <= Driver.GATHER_SECONDS + 1e-6
+    woken = {at for kind, at in shell.machine.log if kind == "advance"}
+    assert len(woken) <= 102
+
+
+@in_virtual_time
 async def test_what_is_fed_while_draining_waits_its_turn(errors):
     shell = Shell()
     order = []

@@ -231,7 +231,7 @@ class SipTransports:
         if flow.transport == "UDP":
             listener = self._udp_by_local.get(flow.local) or self._udp_listener(flow)
             if listener is not None:
-                listener.transmit(flow, data)
+                listener.send(data, flow.remote)
                 return
         else:
             connection = self._by_number.get(flow.number)

@@ -100,10 +100,6 @@ class UdpListener(UdpSocket):
                 return
         self._feed(Datagram(flow, data))
 
-    def transmit(self, flow: Flow, data: bytes) -> None:
-        """Send one datagram; a failure that names its target becomes a `FlowLost`."""
-        self.send(data, flow.remote)
-
     def _unreachable(self, remote: HostPort, reason: str) -> None:
         # RFC 3261 §18.4: an ICMP error is a transport error of that destination alone.
         flow = next((flow for flow in self._flows.values() if flow.remote == remote), None)
