@@ -340,6 +340,19 @@ def test_the_gap_runs_by_the_loop_on_a_leg_made_by_hand_and_its_handle_can_be_se
     run_virtual(main())
 
 
+def test_a_leg_without_udp_speaks_through_its_wire():
+    sent = []
+    media = MediaDescription("audio", 0, "RTP/AVP", [RTPPayloadFormat(8)])
+
+    async def main():
+        call = AudioCall(rtp=None, sip=None, media=media, caller="somebody")
+        call.wire = SimpleNamespace(send=sent.append, close=lambda: None)
+        await call.send_rtp_audio(np.zeros(320, np.float32))
+
+    run_virtual(main())
+    assert [packet.sequence_number for packet in sent] == [0, 1]
+
+
 # Hooks
 
 
@@ -461,6 +474,31 @@ def test_an_async_call_received_has_two_seconds_once_the_caller_gave_up():
         assert line.failures == []
 
     scripted(script, Slow())
+
+
+@pytest.mark.parametrize(("seconds", "stored"), [(1.0, True), (5.0, False)])
+def test_leaving_gives_the_hooks_of_its_calls_their_two_seconds(seconds, stored):
+    ends = []
+
+    class Storing(AudioCall):
+        async def call_ended(self, reason):
+            await asyncio.sleep(seconds)
+            ends.append(reason.cause)
+
+    class StoringLine(Line):
+        leg_class = Storing
+
+    async def main():
+        async with SipPeer.open("127.0.0.2", 5060, remote=("127.0.0.1", 5060)) as peer:
+            async with StoringLine().serve("127.0.0.1", 5060):
+                await establish(peer)
+                answering = asyncio.ensure_future(peer.expect("BYE"))
+                answering.add_done_callback(lambda bye: peer.reply(bye.result(), 200, "OK"))
+                began = asyncio.get_running_loop().time()
+            return asyncio.get_running_loop().time() - began
+
+    assert run_virtual(main()) == pytest.approx(min(seconds, 2.0), abs=0.1)
+    assert ends == ([EndCause.SHUTDOWN] if stored else [])
 
 
 def test_an_async_call_received_may_go_on_for_the_whole_call():

@@ -266,7 +266,7 @@ class AudioCall(RTPCall):
         """
         if self._ended is not None:
             return
-        if self.remote_address is None:
+        if self.remote_address is None and (self.rtp is not None or self.wire is None):
             logger.warning("call %s: no remote address, dropping audio", self.call_id or "-")
             return
         ticket = Ticket()

@@ -67,6 +67,7 @@ class SipDriver(Driver[Endpoint]):
         sessions: the calls that came in, by the identity of their INVITE.
         legs: the calls that have a leg, by it.
         deciding: the calls whose `call_received` is still running.
+        ending: hooks that still run though their call is over.
         arrived: requests that the application answers, by their identity.
         asked: requests of the application that wait for their final response.
         watchdog: names what blocks the loop.
@@ -87,6 +88,7 @@ class SipDriver(Driver[Endpoint]):
         self.sessions: dict[int, CallSession] = {}
         self.legs: dict[Any, CallSession] = {}
         self.deciding: dict[CallSession, asyncio.Task[Any]] = {}
+        self.ending: set[asyncio.Task[Any]] = set()
         self.arrived: dict[int, ServerTransaction] = {}
         self.asked: dict[ClientRequest, asyncio.Future[Response]] = {}
         self.watchdog = Watchdog(self.loop)
@@ -162,10 +164,19 @@ class SipDriver(Driver[Endpoint]):
             self.sessions.pop(session.key, None)
             self.legs.pop(session.leg, None)
             session.finish(event.cause, event.status, event.phrase)
-            hook = self.deciding.get(session)
-            if hook is not None:
-                grace = self.loop.call_later(HookRunner.GRACE, hook.cancel)
-                hook.add_done_callback(lambda _: grace.cancel())
+            self._wind_up(session)
+
+    def _wind_up(self, session: CallSession) -> None:
+        """Note which hooks still run though their call is over; a leg ends its own in time."""
+        running = set() if session.leg is None else set(session.leg._tasks)
+        hook = self.deciding.get(session)
+        if hook is not None:
+            grace = self.loop.call_later(HookRunner.GRACE, hook.cancel)
+            hook.add_done_callback(lambda _: grace.cancel())
+            running.add(hook)
+        self.ending |= running
+        for task in running:
+            task.add_done_callback(self.ending.discard)
 
     def _call_ringing(self, event: events.CallRinging) -> None:
         call, status = event.call, event.response.status_code
@@ -308,6 +319,10 @@ class SipDriver(Driver[Endpoint]):
         # The answers to BYE and REGISTER come when they come; nobody but us waits for them.
         while not self.machine.idle and self.now < until:  # noqa: ASYNC110
             await asyncio.sleep(min(0.02, drain_timeout))
+        # Whoever stores what was said has the two seconds of every hook, also when we go down.
+        hooks = self.ending - {asyncio.current_task()}
+        if hooks:
+            await asyncio.wait(hooks, timeout=HookRunner.GRACE)
         self.watchdog.stop()
         self.transports.close()
         await self.transports.wait_closed()
