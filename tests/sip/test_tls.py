@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import ssl
-from pathlib import Path
 
+import certificates
 import pytest
 
 from voip.errors import TransportError
 from voip.sip.tls import TlsLayer, client_context, server_context, verified_name
-
-_spec = importlib.util.spec_from_file_location(
-    "certificates", Path(__file__).parents[1] / "certificates.py"
-)
-certificates = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(certificates)
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import socket
-from pathlib import Path
 
+import certificates
 import pytest
 
 from voip.errors import TransportError
@@ -27,12 +26,6 @@ from voip.sip.transport import SipTransports, StreamListener
 from voip.testing.loop import run_virtual
 from voip.testing.network import Network
 from voip.types import HostPort
-
-_spec = importlib.util.spec_from_file_location(
-    "certificates", Path(__file__).parents[1] / "certificates.py"
-)
-certificates = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(certificates)
 
 ALICE, BOB = "192.0.2.1", "192.0.2.2"
 
