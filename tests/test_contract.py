@@ -610,6 +610,64 @@ def test_reject_says_what_it_was_told(status):
     scripted(script, Refusing())
 
 
+@pytest.mark.parametrize("wrong", [{"status_code": 200}, {"reason": "No\r\nX-More: yes"}])
+def test_a_refusal_that_is_none_is_an_error_of_the_hook_and_500(wrong):
+    class Wrong(Line):
+        def call_received(self, request):
+            self.reject(request, **wrong)
+
+    async def script(line, peer):
+        peer.request("INVITE", URI, body=peer.sdp())
+        peer.ack(await peer.expect(500))
+        assert [type(error) for error in line.failures] == [ValueError]
+
+    scripted(script, Wrong())
+
+
+def test_what_a_hook_raises_after_its_answer_leaves_the_call_up():
+    class Raising(Line):
+        def call_received(self, request):
+            super().call_received(request)
+            raise ValueError("afterwards")
+
+    class Failing(AudioCall):
+        def call_started(self):
+            raise ValueError("started")
+
+        def hook_failed(self, exc):
+            self.failure = str(exc)
+
+    class RaisingLine(Raising):
+        leg_class = Failing
+
+    async def script(line, peer):
+        answer = await establish(peer)
+        await asyncio.sleep(1)
+        (call,) = line.calls
+        assert (call.failure, str(line.failures[0])) == ("started", "afterwards")
+        peer.bye(answer)
+        await peer.expect(200)
+
+    scripted(script, RaisingLine())
+
+
+def test_hanging_up_before_the_ack_waits_for_it():
+    class Brief(Line):
+        async def call_received(self, request):
+            await (await self.answer(request, call_class=AudioCall)).hang_up()
+
+    async def script(line, peer):
+        peer.request("INVITE", URI, body=peer.sdp())
+        answer = await peer.expect(200)
+        await peer.expect_nothing(seconds=0.4)  # RFC 3261 §15: no BYE before the ACK
+        peer.ack(answer)
+        peer.reply(await peer.expect("BYE"), 200, "OK")
+        await asyncio.sleep(0.1)
+        assert line.calls == []
+
+    scripted(script, Brief())
+
+
 # Logs
 
 

@@ -221,7 +221,13 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
     def reject(
         self, request: Request, *, status_code: int = 486, reason: str | None = None
     ) -> None:
-        """Refuse an INVITE; nothing when the call is over or answered."""
+        """Refuse an INVITE; nothing when the call is over or answered.
+
+        Raises:
+            ValueError: the status is no refusal (300 to 699), or the reason no line of text.
+        """
+        if not 300 <= status_code <= 699:
+            raise ValueError(f"{status_code} is no refusal")
         session = self._running.sessions.get(id(request))
         if session is None or session.call is None:
             return
