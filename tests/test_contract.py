@@ -537,6 +537,29 @@ def test_hooks_of_the_sip_object_are_checked_when_the_class_is_made(name):
         type("Wrong", (SIP,), {name: lambda: None})
 
 
+def test_the_sip_object_may_be_subclassed_in_every_way_of_a_leg():
+    class Bare(SIP):
+        aor = "sip:alice@example.com"
+        methods = ["MESSAGE"]
+        greeting: str = "hello"
+
+    @dataclasses.dataclass
+    class Decorated(Bare):
+        extra: int = 0
+
+    one, other = Bare(greeting="good day"), Decorated(extra=3)
+    assert (one.aor, one.greeting, other.greeting, other.extra) == (
+        "sip:alice@example.com",
+        "good day",
+        "hello",
+        3,
+    )
+    one.methods.append("INFO")
+    assert other.methods == Bare().methods == ["MESSAGE"]
+    assert Bare() != Bare()
+    assert len({one, other}) == 2
+
+
 # Answering
 
 
@@ -928,6 +951,55 @@ def test_the_packet_time_of_the_answer_is_the_one_that_is_sent(ptime, size):
         assert set(steps) == {size}
 
     scripted(script)
+
+
+@pytest.mark.parametrize(
+    ("codec", "number", "ptime", "size", "step"),
+    [("l16", 11, 10, 882, 441), ("g722", 9, 20, 160, 160), ("pcma", 8, 20, 160, 160)],
+)
+def test_a_call_of_sip_sends_what_the_table_of_codecs_says(codec, number, ptime, size, step):
+    if codec not in voip.codecs.REGISTRY:
+        pytest.skip("needs av")
+
+    class Speaking(AudioCall):
+        PREFERRED_CODECS = [voip.codecs.get(codec)]
+
+    class SpeakingLine(Line):
+        leg_class = Speaking
+
+    async def script(line, peer):
+        media = await Media.open()
+        answer = await establish(peer, peer.sdp(40000, f"0 {number}"))
+        await asyncio.sleep(0.5)
+        assert f"a=ptime:{ptime}" in sdp_of(answer)
+        assert {len(one.payload) for one in media.packets} == {size}
+        assert set(np.diff([one.timestamp for one in media.packets]) % 2**32) == {step}
+        assert {one.payload_type for one in media.packets} == {number}
+
+    scripted(script, SpeakingLine())
+
+
+def test_a_leg_of_sip_queues_what_is_said_and_takes_it_back():
+    async def script(line, peer):
+        media = await Media.open()
+        await establish(peer)
+        call = await line.answers[0]
+        low, high = np.full(24000, 0.1, np.float32), np.full(16100, 0.4, np.float32)
+        await asyncio.gather(call.send_rtp_audio(low), call.send_rtp_audio(high))
+        assert call.played_samples == 40100
+        heard = np.concatenate([PCMU.decode(one.payload, 8000) for one in media.packets])
+        (said,) = np.nonzero(heard > 0.05)
+        levels = heard[said[0] : said[-1] + 1]
+        assert levels.size == pytest.approx(40100, abs=160)
+        assert np.count_nonzero(np.diff(levels > 0.25)) == 1  # one after the other
+        talking = asyncio.ensure_future(call.send_rtp_audio(low))
+        await asyncio.sleep(0.5)
+        assert call.cancel_audio()
+        assert call.played_samples == pytest.approx(44100, abs=160)
+        await talking
+        assert not call.cancel_audio()
+
+    scripted(script, HearingLine())
 
 
 def test_an_offer_without_an_address_is_answered_and_nothing_is_sent():
