@@ -145,7 +145,7 @@ class Driver(Generic[MachineT]):
         recorder: keeps the inputs for `replay`; the machine must draw from `recorder.entropy`.
     """
 
-    #: Wake-ups for timers keep this distance: no timer of SIP or STUN minds a hundredth of a second.
+    #: Seconds between wake-ups for timers: no timer of SIP or STUN minds a hundredth of one.
     GATHER_SECONDS = 0.01
 
     def __init__(
