@@ -13,6 +13,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -527,6 +528,40 @@ def test_a_blocking_call_received_that_raises_is_500():
         peer.request("INVITE", URI, body=peer.sdp())
         peer.ack(await peer.expect(500))
         assert [str(error) for error in line.failures] == ["no"]
+
+    scripted(script, Blocked())
+
+
+def test_a_blocking_call_received_may_ring_and_answer_or_reject_from_its_thread():
+    threads = set()
+
+    class Threaded(AudioCall):
+        def call_started(self):
+            threads.add(threading.get_ident())
+
+    class Blocked(Line):
+        @voip.blocking
+        def call_received(self, request):
+            threads.add(threading.get_ident())
+            self.ringing(request)
+            if "answer" in request.headers["Call-ID"]:
+                self.answers.append(self.answer(request, call_class=Threaded))
+                self.answer(request, call_class=Threaded)  # once too often
+            else:
+                self.reject(request)
+
+    async def script(line, peer):
+        peer.call_id = "reject"
+        peer.request("INVITE", URI, body=peer.sdp())
+        peer.ack(await peer.expect(486))
+        peer.call_id = "answer"
+        answer = await establish(peer)
+        assert line.calls == [await line.answers[0]]
+        assert len(threads) == 2
+        assert threading.get_ident() in threads
+        peer.bye(answer)
+        await peer.expect(200)
+        assert ["before" in str(error) for error in line.failures] == [True]
 
     scripted(script, Blocked())
 

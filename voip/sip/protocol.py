@@ -179,6 +179,9 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
 
     def ringing(self, request: Request) -> None:
         """Send 180 Ringing; nothing when the call is over or answered."""
+        self._on_loop(functools.partial(self._ring, request))
+
+    def _ring(self, request: Request) -> None:
         session = self._running.sessions.get(id(request))
         if session is None or session.call is None:
             return
@@ -204,10 +207,16 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             LocalProtocolError: this request was answered before.
         """
         answer: Answer[LegT] = Answer()
+        self._on_loop(functools.partial(self._answer, answer, request, call_class, fields))
+        return answer
+
+    def _answer(
+        self, answer: Answer[LegT], request: Request, call_class: type[LegT], fields: dict[str, Any]
+    ) -> None:
         session = self._running.sessions.get(id(request))
         if session is None:
             answer.set_exception(CallEnded(EndCause.CANCELLED))
-            return answer
+            return
         if session.answer is not None:
             raise LocalProtocolError("the request was answered before")
         session.answer = answer
@@ -216,7 +225,6 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             session.accept()
         else:
             self._spawn(session.accept_in_public(), "answer")
-        return answer
 
     def reject(
         self, request: Request, *, status_code: int = 486, reason: str | None = None
@@ -228,12 +236,33 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
         """
         if not 300 <= status_code <= 699:
             raise ValueError(f"{status_code} is no refusal")
+        self._on_loop(functools.partial(self._reject, request, status_code, reason))
+
+    def _reject(self, request: Request, status_code: int, reason: str | None) -> None:
         session = self._running.sessions.get(id(request))
         if session is None or session.call is None:
             return
         call = session.call
         with contextlib.suppress(LocalProtocolError):
             self._running.place(lambda now: call.reject(now, status_code, reason))
+
+    def _on_loop(self, command: Callable[[], None]) -> None:
+        """Run a command on the event loop: at once, or soon from the thread of a `@blocking` hook."""
+        loop = self._running.loop
+        try:
+            here = asyncio.get_running_loop() is loop
+        except RuntimeError:  # a thread without a loop
+            here = False
+        if here:
+            command()
+        else:
+            loop.call_soon_threadsafe(self._try, command)
+
+    def _try(self, command: Callable[[], None]) -> None:
+        try:
+            command()
+        except Exception as error:  # noqa: BLE001 - the hook is gone: it is told like a failed one
+            self.hooks.failed("call_received", error)
 
     # Outgoing calls
 
