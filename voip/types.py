@@ -30,8 +30,8 @@ def canonical_ip(host: str) -> str:
     `::ffff:127.0.0.1` as neither loopback nor private on Python 3.11. A zone identifier is dropped,
     a host name is returned in lower case.
     """
-    # The same peers come again and again, and reading an address costs 6 µs; a name as long as names
-    # may be (RFC 1035 §2.3.4) is not worth the room.
+    # The same peers come again and again, and reading an address costs 6 µs; a long name is not
+    # worth the room.
     return _remembered(host) if len(host) <= _MEMORABLE else _canonical(host)
 
 
