@@ -247,7 +247,7 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             self._running.place(lambda now: call.reject(now, status_code, reason))
 
     def _on_loop(self, command: Callable[[], None]) -> None:
-        """Run a command on the event loop: at once, or soon from the thread of a `@blocking` hook."""
+        """Run a command on the event loop: at once, or soon from a worker thread."""
         loop = self._running.loop
         try:
             here = asyncio.get_running_loop() is loop
