@@ -148,3 +148,13 @@ def test_settings_of_a_subclass_reach_the_encoder():
 def test_a_frame_of_another_size_is_refused():
     with pytest.raises(ValueError):
         Opus.create_encoder().encode(np.zeros(959, np.float32))
+
+
+def test_garbage_is_never_louder_than_full_scale():
+    draw = np.random.default_rng(0)
+    decoder = Opus.create_decoder(48000)
+    loudest = 0.0
+    for _ in range(3000):
+        pieces = [decoder.decode(draw.bytes(int(draw.integers(1, 200)))), decoder.conceal()]
+        loudest = max([loudest, *(float(np.abs(one).max()) for one in pieces if one.size)])
+    assert 0.9 < loudest <= 1.0

@@ -69,7 +69,14 @@ def test_an_ended_call_leaves_nothing(owner):
     call.close()
     owner.calls.remove(call)
     calls = owner.calls
-    tables = (calls.media, calls.media_rtcp, calls._by_rtp, calls._by_rtcp, calls._by_ip)
+    tables = (
+        calls.media,
+        calls.media_rtcp,
+        calls._by_rtp,
+        calls._by_rtcp,
+        calls._by_ip,
+        calls._by_named_ip,
+    )
     assert not any((*tables, calls._claims, len(calls)))
     assert not calls.holds(A)
 
@@ -164,3 +171,18 @@ def test_a_call_costs_the_same_among_thousands(owner):
     for call in calls:
         call.close()
     assert not owner.calls.media
+
+
+def test_naming_what_is_anothers_takes_nothing_from_it(owner):
+    media, thief = Media(), Media()
+    owner.call(A, A.host, media)
+    for named in (A, B):
+        owner.call(named, "198.51.100.66", thief)
+    assert owner.calls.media[A] is media
+    assert owner.calls.only_call_at((A.host, 9)) is media
+
+
+def test_what_only_a_description_names_is_still_found(owner):
+    media = Media()
+    owner.call(A, "198.51.100.66", media)
+    assert owner.calls.only_call_at((A.host, 9)) is media

@@ -266,6 +266,13 @@ def test_an_unproven_address_gets_250_packets():
     assert source.destination() == SDP
 
 
+def test_the_signalling_source_needs_proof_too_until_it_acknowledged():
+    source = RemoteSource(rules(sdp=HostPort(SIGNALLING.host, 5000), acknowledged=False))
+    assert sum(source.destination() is not None for _ in range(260)) == 250
+    source.rules.acknowledged = True
+    assert source.destination() is not None
+
+
 @pytest.mark.parametrize("more", [{"trusted": True}, {"sdp": HostPort(SIGNALLING.host, 5000)}])
 def test_a_trusted_peer_and_the_signalling_source_need_no_proof(more):
     source = RemoteSource(rules(**more))

@@ -33,6 +33,11 @@ def _frames(payload: bytes) -> int:
     return payload[1] & _COUNT if len(payload) > 1 else 0
 
 
+def _bounded(samples: FloatArray) -> FloatArray:
+    """Return samples within full scale: of garbage, libopus makes a million times that."""
+    return np.maximum(np.minimum(samples, np.float32(1.0)), np.float32(-1.0))
+
+
 class _Decoder(Decoder):
     """libopus in mono: it mixes stereo packets down by itself, and conceals what is lost."""
 
@@ -50,7 +55,7 @@ class _Decoder(Decoder):
         if samples.size > self.rate_hz * 0.12:
             raise ParseError("more audio than a packet may hold", payload)
         self._last, self._count = payload[:1], _frames(payload)
-        return samples
+        return _bounded(samples)
 
     def conceal(self) -> FloatArray:
         """Return what libopus makes up for one lost packet.
@@ -62,7 +67,7 @@ class _Decoder(Decoder):
             return super().conceal()
         lost = bytes((self._last[0] & ~_CODE,))
         parts = [np.frombuffer(self._context.decode(lost), np.float32) for _ in range(self._count)]
-        return self._resampler.process(np.concatenate(parts))
+        return self._resampler.process(_bounded(np.concatenate(parts)))
 
 
 class _Encoder(Encoder):

@@ -257,6 +257,7 @@ class InlineMedia:
                 payload_types=agreement.payload_types,
                 sdp_rtcp=agreement.remote_rtcp,
                 trusted=rules.trusted,
+                acknowledged=rules.acknowledged,
             )
         )
         if leg is not None and (leg.codec is not before or resumed):

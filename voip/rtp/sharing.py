@@ -24,7 +24,8 @@ class _Place(NamedTuple):
 
     rtp: Address | None
     rtcp: Address | None
-    hosts: tuple[tuple[str], ...]
+    signalling: tuple[str] | None
+    named: tuple[str] | None
     claims: list[Address]
 
 
@@ -52,6 +53,7 @@ class SharedCalls:
         self._by_rtp: dict[Address, list[SharedSocket]] = {}
         self._by_rtcp: dict[Address, list[SharedSocket]] = {}
         self._by_ip: dict[Address, list[SharedSocket]] = {}
+        self._by_named_ip: dict[Address, list[SharedSocket]] = {}
         self._claims: dict[Address, SharedSocket] = {}
 
     def __len__(self) -> int:
@@ -65,11 +67,13 @@ class SharedCalls:
     def file(self, shared: SharedSocket) -> None:
         """Take a call in, or note that its addresses or its media changed."""
         self._take_out(shared)
-        hosts = {shared.signalling_ip, shared.remote.host if shared.remote else None}
+        signalling = _host_key(shared.signalling_ip)
+        named = _host_key(shared.remote.host if shared.remote else None)
         place = self._places[shared] = _Place(
             _named(shared.remote),
             _named(shared.remote_rtcp),
-            tuple({(canonical_ip(host),) for host in hosts if host is not None}),
+            signalling,
+            None if named == signalling else named,
             [],
         )
         for table, key in self._entries(place):
@@ -103,8 +107,10 @@ class SharedCalls:
             yield self._by_rtp, place.rtp
         if place.rtcp is not None:
             yield self._by_rtcp, place.rtcp
-        for host in place.hosts:
-            yield self._by_ip, host
+        if place.signalling is not None:
+            yield self._by_ip, place.signalling
+        if place.named is not None:
+            yield self._by_named_ip, place.named
 
     def _settle(self, place: _Place) -> None:
         """Work out who gets what comes from a place's addresses."""
@@ -114,7 +120,7 @@ class SharedCalls:
         ):
             if key is None:
                 continue
-            calls = holders.get(key, [])
+            calls = _owners(holders.get(key, []), key)
             if not calls:
                 media.pop(key, None)
             elif len(calls) > 1:
@@ -131,7 +137,8 @@ class SharedCalls:
         shared = self._claims.get(address)
         if shared is not None:
             return shared.media
-        calls = self._by_ip.get((canonical_ip(address[0]),))
+        host = (canonical_ip(address[0]),)
+        calls = self._by_ip.get(host) or self._by_named_ip.get(host)
         if calls is None:
             return None
         if len(calls) > 1:
@@ -151,6 +158,23 @@ class SharedCalls:
 
     def _early(self, address: Any) -> None:
         self.counters["rtp_early"] += 1
+
+
+def _host_key(host: str | None) -> tuple[str] | None:
+    return None if host is None else (canonical_ip(host),)
+
+
+def _owners(calls: list[SharedSocket], address: Any) -> list[SharedSocket]:
+    """Return the calls that an address belongs to.
+
+    A re-INVITE may name any address: it must not take the media of a call whose signalling comes
+    from there, not even by making it doubtful whose they are.
+    """
+    if len(calls) < 2:
+        return calls
+    host = canonical_ip(address[0])
+    own = [one for one in calls if one.signalling_ip and canonical_ip(one.signalling_ip) == host]
+    return own or calls
 
 
 class _Nobody:

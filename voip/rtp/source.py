@@ -61,6 +61,7 @@ class SourceRules:
         sdp_rtcp: the peer's RTCP address.
         trusted: whether the peer was authenticated or is a listed one, so that media may go to an
             address which nothing has proven yet, for as long as it likes.
+        acknowledged: whether the peer has shown that it gets our signalling: its ACK, or its 2xx.
     """
 
     mode: Literal["strict", "learn", "anywhere"] = "learn"
@@ -69,6 +70,7 @@ class SourceRules:
     payload_types: AbstractSet[int] = frozenset()
     sdp_rtcp: HostPort | None = None
     trusted: bool = False
+    acknowledged: bool = True
 
     def rank(self, ip: str) -> int:
         """Return how well an IP is known: 0 the SDP's, 1 the signalling's, 2 a stranger's."""
@@ -121,6 +123,7 @@ class RemoteSource:
             rules.mode, sdp, signalling_ip, rules.payload_types, _canonical(rules.sdp_rtcp)
         )
         self.rules.trusted = rules.trusted
+        self.rules.acknowledged = rules.acknowledged
         self._may_send = sdp is not None and may_send_to(sdp, signalling_ip)
 
     def renegotiated(self, rules: SourceRules) -> None:
@@ -235,13 +238,15 @@ class RemoteSource:
 
         RELIABILITY F2: an INVITE that names a victim must not become a stream of packets at it, so
         an address other than the signalling source gets 250 packets before something comes back.
+        The source of a datagram may be forged too: until the ACK is here, it counts as unproven.
         """
         if self.locked is not None:
             return self.locked
         if not self._may_send:
             return None
         rules = self.rules
-        if rules.sdp is not None and rules.sdp.host != rules.signalling_ip and not rules.trusted:
+        proven = rules.trusted or (rules.acknowledged and _is_at(rules.sdp, rules.signalling_ip))
+        if not proven:
             if self._unproven >= UNPROVEN_PACKETS:
                 self.counters["rtp_unproven_destination"] += 1
                 return None
@@ -285,6 +290,10 @@ class RemoteSource:
             return True
         self.counters["rtcp_source"] += 1
         return False
+
+
+def _is_at(address: HostPort | None, host: str | None) -> bool:
+    return address is None or address.host == host
 
 
 _one_spelling = lru_cache(maxsize=1024)(canonical_ip)

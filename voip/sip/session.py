@@ -29,6 +29,7 @@ from voip.sdp.messages import SessionDescription
 from voip.sdp.negotiation import Agreement, LocalMedia, accept_answer, make_answer, make_offer
 from voip.sdp.types import Attribute, MediaDescription
 from voip.sip.answer import Answer
+from voip.sip.invite import CallState
 from voip.sip.types import CallerID
 from voip.types import HostPort, canonical_ip
 
@@ -194,6 +195,8 @@ class CallSession:
 
     def confirmed(self, request: Request) -> None:
         """Take the ACK; it brings the answer when the offer was ours."""
+        if self._media is not None:
+            self._media.source.rules.acknowledged = True
         if self._offer is None or self.leg is not None:
             return
         assert self.answer is not None
@@ -301,8 +304,9 @@ class CallSession:
         return leg
 
     def _rules(self, agreement: Agreement) -> SourceRules:
-        assert self._sip_call.flow is not None
-        signalling = self._sip_call.flow.remote.host
+        call = self._sip_call
+        assert call.flow is not None
+        signalling = call.flow.remote.host
         return SourceRules(
             mode="learn",
             sdp=agreement.remote,
@@ -310,6 +314,7 @@ class CallSession:
             payload_types=agreement.payload_types,
             sdp_rtcp=agreement.remote_rtcp,
             trusted=canonical_ip(signalling) in self.driver.settings.peers,
+            acknowledged=not call.incoming or call.state is CallState.CONFIRMED,
         )
 
     # Re-INVITE
