@@ -35,7 +35,11 @@ def test_text_is_kept_as_it_came():
     assert str(uri) == text
     assert uri.raw_user == "%61lice"
     assert uri.user == "alice"
-    assert repr(uri) == f"SipURI({text!r})"
+
+
+def test_a_repr_tells_no_number_and_no_password():
+    uri = SipURI.parse("sip:+4930123456:secret@Example.com;transport=udp")
+    assert repr(uri) == "SipURI('sip:*******3456@Example.com')"
 
 
 def test_user_is_decoded_once_and_never_written_back():

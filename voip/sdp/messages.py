@@ -61,7 +61,7 @@ class SessionDescription:
     phones: list[str] = field(default_factory=list)
     bandwidths: list[Bandwidth] = field(default_factory=list)
     time_zones: str | None = None
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     _raw: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod

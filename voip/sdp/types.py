@@ -164,6 +164,10 @@ class Timing:
         return f"{self.start_time} {self.stop_time}"
 
 
+# Keys travel in them (RFC 4568, RFC 8839 §5.4); a repr ends up in logs.
+_SECRETS = ("crypto", "ice-pwd")
+
+
 @dataclass(slots=True)
 class Attribute:
     """One a= line (RFC 8866 §5.13); `value` is None for a property such as `sendrecv`."""
@@ -179,6 +183,10 @@ class Attribute:
 
     def __str__(self) -> str:
         return self.name if self.value is None else f"{self.name}:{self.value}"
+
+    def __repr__(self) -> str:
+        secret = self.value is not None and self.name.lower() in _SECRETS
+        return f"Attribute({self.name!r}, {'***' if secret else self.value!r})"
 
 
 @dataclass(slots=True)
@@ -208,7 +216,7 @@ class MediaDescription:
     title: str | None = None
     bandwidths: list[Bandwidth] = field(default_factory=list)
     port_count: int = 1
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     tokens: tuple[str, ...] = ()
     _raw: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 

@@ -335,7 +335,7 @@ class Identity:
         hashes: algorithm (the plain one, not -sess) to HA1 in hexadecimal.
     """
 
-    username: str
+    username: str = field(repr=False)
     password: Secret | None = None
     hashes: Mapping[DigestAlgorithm, Secret] = field(default_factory=dict, repr=False)
 

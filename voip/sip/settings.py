@@ -75,7 +75,7 @@ class EndpointSettings:
     """
 
     listeners: Mapping[str, HostPort] = field(default_factory=dict)
-    contact_user: str = "voip"
+    contact_user: str = field(default="voip", repr=False)
     public_address: HostPort | None = None
     user_agent: str = ""
     methods: Collection[str] = ()
@@ -94,3 +94,14 @@ class EndpointSettings:
     admission: AdmissionSettings | None = None
     framing: FramingLimits | None = None
     trace: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what goes onto the wire as it is.
+
+        Raises:
+            ValueError: a control character, which would end the line that it stands on.
+        """
+        told = (self.contact_user, self.user_agent, *self.methods, *self.supported, *self.accept)
+        for text in told:
+            if any(character < " " or character == "\x7f" for character in text):
+                raise ValueError(f"control character in {text[:64]!r}")

@@ -185,7 +185,7 @@ class NameAddress:
         return f"{shown}<{uri}>{format_parameters(self.parameters)}"
 
     def __repr__(self) -> str:
-        return f"NameAddress({str(self)!r})"
+        return f"NameAddress({self.uri!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NameAddress) and str(self) == str(other)

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from voip.errors import ParseError
+from voip.logs import mask
 from voip.sip.syntax import MAX_PARAMETERS, MAX_URI_BYTES
 
 __all__ = ["URI", "OtherURI", "SipURI", "TelURI", "parse_uri"]
@@ -100,7 +101,8 @@ class _Text:
         return self._text
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._text!r})"
+        # Numbers and passwords end up in logs by reprs; `str` has the whole of it.
+        return f"{type(self).__name__}({f'{self.scheme}:{mask(self._text)}'!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Text) and self._text == other._text
