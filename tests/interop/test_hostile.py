@@ -7,8 +7,10 @@ has them in virtual time.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
+import time
 
 import pytest
 from peers.besieged import session
@@ -16,6 +18,9 @@ from peers.ourselves import VoipEcho
 from peers.process import LOOPBACK
 from peers.strangers import Stranger, StrangerOverTcp, request
 
+from voip.audio import EchoCall
+from voip.codecs import PCMU
+from voip.sip.protocol import SIP
 from voip.testing import SipPeer
 
 pytestmark = [pytest.mark.interop, pytest.mark.skipif(os.name != "posix", reason="127.0.0.x")]
@@ -25,18 +30,20 @@ async def hears_itself(port, number):
     """Make one call and check that what is said comes back."""
     host = f"127.0.1.{number}"
     media = await Stranger.at(host)
-    async with SipPeer.open(host, remote=(LOOPBACK, port)) as peer:
-        peer.request("INVITE", f"sip:echo@{LOOPBACK}", body=peer.sdp(media.address[1]))
-        answer = await peer.expect(200)
-        peer.ack(answer)
-        rtp = (LOOPBACK, int(answer.body.split(b"m=audio ")[1].split()[0]))
-        for _ in range(25):
-            media.speak(rtp, ssrc=number)
-            await asyncio.sleep(0.02)
-        assert len(media.audio) >= 20
-        peer.bye(answer)
-        await peer.expect(200)
-    media.close()
+    try:
+        async with SipPeer.open(host, remote=(LOOPBACK, port)) as peer:
+            peer.request("INVITE", f"sip:echo@{LOOPBACK}", body=peer.sdp(media.address[1]))
+            answer = await peer.expect(200)
+            peer.ack(answer)
+            rtp = (LOOPBACK, int(answer.body.split(b"m=audio ")[1].split()[0]))
+            for _ in range(25):
+                media.speak(rtp, ssrc=number)
+                await asyncio.sleep(0.02)
+            assert len(media.audio) >= 20
+            peer.bye(answer)
+            await peer.expect(200)
+    finally:
+        media.close()
 
 
 def assert_quiet(echo):
@@ -90,7 +97,7 @@ async def test_junk_on_every_port_while_a_call_is_up(tmp_path):
         junk = [await Stranger.at(f"127.0.4.{number + 1}") for number in range(20)]
         draw = random.Random(4)
         whole = request("INVITE", (LOOPBACK, 5060), body=session(LOOPBACK, 40000))
-        for number in range(1500):
+        for number in range(800):
             data = bytearray(whole)
             for _ in range(4):
                 data[draw.randrange(len(data))] = draw.randrange(256)
@@ -122,3 +129,31 @@ async def test_who_reads_nothing_holds_no_memory(tmp_path):
         assert echo.resident_bytes() - before < 24 * 2**20
         tcp._transport.abort()
         await hears_itself(echo.port, 5)
+
+
+class Sleepy(EchoCall):
+    """Blocks the loop in its fifth frame, on the call of one caller."""
+
+    PREFERRED_CODECS = [PCMU]
+    frames = 0
+
+    def audio_received(self, *, audio, rms):
+        super().audio_received(audio=audio, rms=rms)
+        self.frames += 1
+        if self.frames == 5 and self.caller.host == "127.0.1.6":
+            time.sleep(0.12)
+
+
+class SleepyLine(SIP):
+    def call_received(self, request):
+        self.answer(request=request, call_class=Sleepy)
+
+
+async def test_a_hook_that_blocks_is_named_and_the_other_call_goes_on(caplog):
+    caplog.set_level(logging.WARNING, "voip.watchdog")
+    async with SleepyLine().serve(LOOPBACK, 0) as line:
+        port = line.listeners["UDP"].port
+        await asyncio.gather(hears_itself(port, 6), hears_itself(port, 7))
+        assert line.counters["loop_blocked"] >= 1
+    line_number = Sleepy.audio_received.__code__.co_firstlineno + 4
+    assert f"test_hostile.py:{line_number}" in caplog.text
