@@ -8,6 +8,7 @@ that the class makes. A custom codec needs the constants, `decode` and `encode`,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -287,7 +288,7 @@ class RTPCodec:
     @classmethod
     def supports(cls, fmt: RTPPayloadFormat) -> bool:
         """Tell whether `for_format` has a class for this clock rate and channel count."""
-        return cls._fit(fmt, cls.ptime_ms) is not None
+        return cls._fit(fmt.sample_rate, fmt.channels, cls.ptime_ms) is not None
 
     @classmethod
     def for_format(cls, fmt: RTPPayloadFormat, *, ptime_ms: int | None = None) -> type[RTPCodec]:
@@ -305,7 +306,7 @@ class RTPCodec:
             UnsupportedCodecError: a clock rate or a channel count that the codec cannot serve.
         """
         root = cls._root or cls
-        fit = root._fit(fmt, ptime_ms or root.preferred_ptime_ms or root.ptime_ms)
+        fit = _fit(root, fmt.sample_rate, fmt.channels, ptime_ms)  # type: ignore[arg-type]
         if fit is None:
             raise UnsupportedCodecError(
                 f"Unsupported codec {root.encoding_name}/{fmt.sample_rate}/{fmt.channels}"
@@ -313,9 +314,11 @@ class RTPCodec:
         return _derived(root, *fit)
 
     @classmethod
-    def _fit(cls, fmt: RTPPayloadFormat, ptime_ms: int) -> tuple[int, int, int] | None:
+    def _fit(
+        cls, sample_rate: int | None, channels: int, ptime_ms: int
+    ) -> tuple[int, int, int] | None:
         """Return clock rate, channels and packet time in milliseconds, or None."""
-        clock_hz, channels = fmt.sample_rate or cls.rtp_clock_rate_hz, fmt.channels
+        clock_hz = sample_rate or cls.rtp_clock_rate_hz
         if not cls.sample_bytes:
             # Some write G722/8000/1, some opus/48000 without its /2: the audio is the same.
             fits = clock_hz == cls.rtp_clock_rate_hz
@@ -339,6 +342,15 @@ class RTPCodec:
 
 def _has_clock(cls: type[RTPCodec]) -> bool:
     return hasattr(cls, "rtp_clock_rate_hz")
+
+
+# Asked twice for every codec of every call, of the same few formats; bounded.
+@lru_cache(maxsize=256)
+def _fit(
+    root: type[RTPCodec], sample_rate: int | None, channels: int, ptime_ms: int | None
+) -> tuple[int, int, int] | None:
+    wanted = ptime_ms or root.preferred_ptime_ms or root.ptime_ms
+    return root._fit(sample_rate, channels, wanted)
 
 
 def _derived(root: type[RTPCodec], clock_hz: int, channels: int, ptime_ms: int) -> type[RTPCodec]:

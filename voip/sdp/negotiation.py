@@ -207,11 +207,10 @@ def make_answer(
     asked = parse_digits(own_times[0].value or "", 200) if own_times else None
     if asked:
         agreement.ptime_ms = asked
-    times = [Attribute("ptime", str(agreement.ptime_ms))]
+    times = [Attribute("ptime", f"{agreement.ptime_ms}")]
     section = _local_section(local, theirs.proto, formats, agreement.direction, times, mux=mux)
     agreement.media = section
-    sections = [_refusal(one) for one in offer.media]
-    sections[index] = section
+    sections = [section if one is theirs else _refusal(one) for one in offer.media]
     answer = _describe(local, sections)
     # RFC 3264 §6: "The "t=" line in the answer MUST be equal to that of the offer."
     answer.timings = list(offer.timings)

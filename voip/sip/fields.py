@@ -67,6 +67,20 @@ class TypedFields:
         """Whether Via, From, To, Call-ID and CSeq stand as usual and none of them raises."""
         return (self.headers.core or self._read_core()) is not None
 
+    @property
+    def routing(self) -> tuple[str, str, str, int]:
+        """Call-ID, tag of From, tag of To ("" for none) and number of CSeq, in one go.
+
+        Raises:
+            ParseError: as each of them.
+        """
+        core = self.headers.core or self._read_core()
+        if core is None:
+            return (self.call_id, self.from_.tag or "", self.to.tag or "", self.cseq.number)
+        _, from_, to, call_id, cseq = core
+        get = from_.parameters.get
+        return (call_id, get("tag") or "", to.parameters.get("tag") or "", cseq[0])
+
     def _read_vias(self) -> list[Via]:
         values = self.headers.values("via")
         if not values:

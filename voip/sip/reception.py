@@ -65,7 +65,7 @@ class Reception:
             self._acknowledged(request, flow, now)
         elif method == "CANCEL":
             self._cancelled(request, key, flow, now)
-        elif request.to.tag:
+        elif "tag" in request.to.parameters:
             self._in_dialog(request, key, flow, now)
         else:
             self._out_of_dialog(request, key, flow, now)
@@ -133,9 +133,8 @@ class Reception:
         return transaction
 
     def _acknowledged(self, request: Request, flow: Flow, now: float) -> None:
-        call = self.core.dialogs.get(
-            (request.call_id, request.to.tag or "", request.from_.tag or "")
-        )
+        call_id, from_tag, to_tag, _ = request.routing
+        call = self.core.dialogs.get((call_id, to_tag, from_tag))
         if call is None or not call.known_path(flow):
             self.core.counters["ack.stray"] += 1
             return
@@ -159,8 +158,8 @@ class Reception:
 
     def _in_dialog(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
         core = self.core
-        tag = request.from_.tag or ""
-        call = core.dialogs.get((request.call_id, request.to.tag or "", tag))
+        call_id, tag, to_tag, number = request.routing
+        call = core.dialogs.get((call_id, to_tag, tag))
         if call is None or not call.known_path(flow):
             why = "no_dialog" if call is None else "foreign_source"
             self._refuse(request, flow, 481, why)
@@ -168,8 +167,8 @@ class Reception:
         transaction = self._serve(request, key, flow, now)
         if transaction is None:
             return
-        number, method = request.cseq.number, request.method
-        transaction.identity = _identity(request, method)
+        method = request.method
+        transaction.identity = (call_id, tag, number, method)
         if not call.in_order(tag, number):
             # RFC 3261 §12.2.2; an equal number is a copy that came another way.
             core.counters["request.cseq_out_of_order"] += 1
@@ -202,7 +201,7 @@ class Reception:
             # RFC 3261 §11: as long as we take calls, 200; no state is needed for it.
             self.answer(request, flow, 200, self._abilities())
         elif method == "INVITE":
-            self._offered(request, key, flow, now)
+            self._offered(request, key, identity, flow, now)
         else:
             transaction = self._serve(request, key, flow, now)
             if transaction is not None:
@@ -211,7 +210,9 @@ class Reception:
                 core.transactions.bound(transaction, now)
                 core.happened.append(RequestArrived(transaction, request))
 
-    def _offered(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
+    def _offered(
+        self, request: Request, key: Hashable, identity: Hashable, flow: Flow, now: float
+    ) -> None:
         core = self.core
         if len(core.calls) >= core.settings.max_calls:
             self._refuse(request, flow, 503, "too_many_calls")
@@ -223,7 +224,7 @@ class Reception:
         if transaction is None:
             core.admission.give_invite(flow)
             return
-        identity = transaction.identity = _identity(request, "INVITE")
+        transaction.identity = identity
         core.transactions.merged[identity] = transaction
         Call.offered(core, request, flow, transaction, now)
 
@@ -237,7 +238,8 @@ class Reception:
 
 def _identity(request: Request, method: str) -> tuple[str, str, int, str]:
     """Return what every copy of a request has in common (RFC 3261 §8.2.2.2)."""
-    return (request.call_id, request.from_.tag or "", request.cseq.number, method)
+    call_id, tag, _, number = request.routing
+    return (call_id, tag, number, method)
 
 
 def mark_source(request: Request, flow: Flow) -> None:

@@ -130,9 +130,9 @@ def server_key(request: Request, flow: Flow, method: str | None = None) -> Hasha
     name = method or request.method
     if name == "ACK":
         name = "INVITE"
-    branch = via.branch
+    branch = via.parameters.get("branch")
     if branch is not None and len(branch) > 7 and branch.startswith(_COOKIE):
-        return (branch, via.sent_by, flow.remote.host, name)
+        return (branch, via.host.lower(), via.port, flow.remote.host, name)
     return (
         request.raw_uri,
         request.from_.tag,
