@@ -475,4 +475,6 @@ class InlineMedia:
 
     def say_goodbye(self, now: float) -> None:
         """Send the last report (RFC 3550 §6.6)."""
-        self._send_rtcp(self.rtcp.goodbye(now, self._ntp(now)))
+        # §6.3.7: who never sent a packet MUST NOT send a BYE.
+        if self.rtcp.heard_of:
+            self._send_rtcp(self.rtcp.goodbye(now, self._ntp(now)))

@@ -107,6 +107,11 @@ class RTCPSession:
         self._schedule(now, INTERVAL_SECONDS)
         return data
 
+    @property
+    def heard_of(self) -> bool:
+        """Whether anything of us, RTP or RTCP, has left."""
+        return self._previous is not None or self.sent.packets > 0
+
     def goodbye(self, now: float, ntp: int) -> bytes:
         """Return a last report with a BYE (§6.6), and report no more."""
         self.stop()
