@@ -66,6 +66,10 @@ class Flow:
     number: int = 0
     identity: str = ""
 
+    def __hash__(self) -> int:
+        # Looked up several times per message; the rest tells no two flows apart that these do not.
+        return hash((self.remote, self.number))
+
     @property
     def reliable(self) -> bool:
         """Whether the transport retransmits by itself (RFC 3261 §17)."""
