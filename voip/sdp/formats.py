@@ -73,6 +73,7 @@ PAYLOAD_TYPES: dict[int, StaticFormat] = {
     34: StaticFormat("H263", 90000),
 }
 
+_UNKNOWN = (None, None, 1)
 NUMBERS = {str(number): number for number in range(128)}
 
 
@@ -120,6 +121,16 @@ class RTPPayloadFormat:
                 self.sample_rate = static.sample_rate
 
     @classmethod
+    def of_number(cls, payload_type: int) -> RTPPayloadFormat:
+        """Return what a number means by itself; three times in every offer, so without detours."""
+        made = cls.__new__(cls)
+        static = PAYLOAD_TYPES.get(payload_type, _UNKNOWN)
+        made.payload_type = payload_type
+        made.encoding_name, made.sample_rate, made.channels = static
+        made.fmtp = None
+        return made
+
+    @classmethod
     def from_pt(cls, payload_type: int) -> RTPPayloadFormat:
         """Return the format that a payload type has without an rtpmap."""
         return cls(payload_type)
@@ -156,19 +167,14 @@ class RTPPayloadFormat:
 
     def is_named(self, encoding_name: str) -> bool:
         """Compare the encoding name, without regard to case (RFC 4855 §3)."""
-        return (
-            self.encoding_name is not None and self.encoding_name.lower() == encoding_name.lower()
-        )
+        name = self.encoding_name
+        return name == encoding_name or (name is not None and name.lower() == encoding_name.lower())
 
     def matches(self, other: RTPPayloadFormat) -> bool:
         """Tell whether two formats mean the same encoding, whatever their numbers."""
-        if self.encoding_name is None or other.encoding_name is None:
+        if self.sample_rate != other.sample_rate or self.channels != other.channels:
             return False
-        return (
-            self.is_named(other.encoding_name)
-            and self.sample_rate == other.sample_rate
-            and self.channels == other.channels
-        )
+        return other.encoding_name is not None and self.is_named(other.encoding_name)
 
     def __str__(self) -> str:
         return f"{self.payload_type} {self.rtpmap}"
@@ -179,7 +185,7 @@ def telephone_event(
 ) -> RTPPayloadFormat | None:
     """Return the telephone-event format whose clock is the codec's (RFC 4733 §2.1)."""
     for fmt in formats:
-        if fmt.is_named(TELEPHONE_EVENT) and fmt.sample_rate == codec.sample_rate:
+        if fmt.sample_rate == codec.sample_rate and fmt.is_named(TELEPHONE_EVENT):
             events = "0-16" if fmt.fmtp is None else fmt.fmtp
             return RTPPayloadFormat(fmt.payload_type, TELEPHONE_EVENT, fmt.sample_rate, fmtp=events)
     return None

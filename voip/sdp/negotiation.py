@@ -30,6 +30,7 @@ __all__ = ["Agreement", "LocalMedia", "accept_answer", "make_answer", "make_offe
 
 #: AVPF only adds feedback that may be left unused (RFC 4585 §4.1); SAVP needs keys.
 _PLAIN = ("RTP/AVP", "RTP/AVPF")
+_PTIMES = ("ptime", "maxptime")
 
 
 @dataclass(slots=True)
@@ -356,8 +357,11 @@ def _literal(host: str) -> str | None:
 
 def _ptime_ms(media: MediaDescription) -> int:
     """Return the packet time that the peer wants: 10 to 60 ms in steps of 10."""
-    wanted = parse_digits(media.value("ptime") or "", 1000) or 20
-    longest = parse_digits(media.value("maxptime") or "", 10_000) or 60
+    told = {one.name: one.value for one in reversed(media.attributes) if one.name in _PTIMES}
+    if not told:
+        return 20
+    wanted = parse_digits(told.get("ptime") or "", 1000) or 20
+    longest = parse_digits(told.get("maxptime") or "", 10_000) or 60
     # RFC 8866 §6.4: ptime is a recommendation; maxptime is a limit.
     return max(10, min(wanted, longest, 60) // 10 * 10)
 

@@ -81,6 +81,8 @@ class Origin:
             ParseError: fewer than six words.
         """
         words = _words(value)
+        if len(words) == 6:
+            return cls(*words)
         if len(words) < 6:
             raise ParseError("o= needs six words", value)
         # Some phones put a display name with blanks in front; the other five words are fixed.
@@ -291,7 +293,8 @@ class MediaDescription:
     def _settle(self) -> None:
         formats: dict[str, RTPPayloadFormat] = {}
         if "RTP/" in self.proto:
-            formats = {token: RTPPayloadFormat(NUMBERS[token]) for token in self.tokens}
+            number_of = RTPPayloadFormat.of_number
+            formats = {token: number_of(NUMBERS[token]) for token in self.tokens}
             self.tokens = ()
         mapped: set[str] = set()
         self.attributes = attributes = []
