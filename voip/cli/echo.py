@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,9 @@ async def echo(options: EchoOptions, output: Output) -> int:
             async with session.serve(**options.serve):
                 for uri in dialable(session.listeners):
                     output.say(f"listening, dial {uri}", "bold")
+                # What is there now stays for ever: no collection during a call looks at it again.
+                gc.collect()
+                gc.freeze()
                 await asyncio.Event().wait()
         except asyncio.CancelledError:
             output.say("stopped")
