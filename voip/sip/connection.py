@@ -55,8 +55,12 @@ class Connection:
             self.kept_alive = True
             self._arm_ping(now)
 
+    def end(self, now: float) -> None:
+        """Close at the next advance: messages before the fault still get their answers."""
+        self._core.timers.start_at(now, "broken", self)
+
     def expired(self, reason: str, now: float) -> None:
-        """Ping, or end what is too slow, idle or dead."""
+        """Ping, or end what is too slow, idle, dead or broken."""
         if reason == "ping":
             self._core.send_raw(self.flow, b"\r\n\r\n")
             # A peer without RFC 5626 never answers pings: a pong is asked for once one was seen.
@@ -68,6 +72,8 @@ class Connection:
             self._ping = None
             self._core.counters["stream.no_pong"] += 1
             self._core.close_flow(self.flow, "no pong", now)
+        elif reason == "broken":
+            self._core.close_flow(self.flow, self.framer.reason, now)
         else:
             self._deadline = None
             self.framer.in_use = self.kept_alive or self._core.uses(self.flow)

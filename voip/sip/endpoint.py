@@ -304,14 +304,20 @@ class Endpoint:
         if not data:
             self._close(flow, "end of stream", now)
             return
+        served = False
         for frame in connection.receive(data, now):
             if isinstance(frame, framing.Message):
+                served = True
                 self._admit(flow, frame.data, True, now)
             elif isinstance(frame, framing.Broken):
                 self._broken(flow, frame, now)
+                if served:
+                    connection.end(now)  # once what came before is answered
+                else:
+                    self._close(flow, frame.reason, now)
 
     def _broken(self, flow: Flow, frame: framing.Broken, now: float) -> None:
-        """Answer a stream that lost its boundaries, where an answer is owed, and close it."""
+        """Answer a stream that lost its boundaries, where an answer is owed."""
         self.counters[f"stream.{frame.reason}"] += 1
         if frame.status is not None:
             try:
@@ -321,7 +327,6 @@ class Endpoint:
             else:
                 if isinstance(message, Request):
                     self._reception.answer(message, flow, frame.status, (), frame.phrase)
-        self._close(flow, frame.reason, now)
 
     # Flows
 
