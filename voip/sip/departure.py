@@ -9,7 +9,7 @@ from voip.errors import LocalProtocolError
 from voip.sip.client import ClientRequest
 from voip.sip.dialog import NextHop
 from voip.sip.events import RequestFinished
-from voip.sip.headers import Headers
+from voip.sip.headers import Headers, canonical_name
 from voip.sip.messages import Request, Response
 from voip.sip.types import NameAddress, SipURI, TelURI, parse_uri
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Address", "Asked", "Departure", "callable_uri", "next_hop"]
 
 Address = NameAddress | SipURI | str
+
+# What makes a request ours: a second one of these, or another, would break its transaction.
+_OURS = ("via", "from", "to", "call-id", "cseq", "max-forwards", "content-length", "record-route")
 
 
 class Departure:
@@ -67,10 +70,12 @@ class Departure:
         """Add header fields, and a body that is a session description unless they say otherwise.
 
         Raises:
-            ValueError: a header value holds a control character.
+            ValueError: a header value holds a control character, or a header is the endpoint's own.
         """
         request = self.request
         for name, value in headers:
+            if canonical_name(name) in _OURS:
+                raise ValueError(f"{name} is not the application's to set")
             request.headers.add(name, value)
         if body and "Content-Type" not in request.headers:
             request.headers.add("Content-Type", "application/sdp")
