@@ -101,7 +101,7 @@ STEPS: tuple[Step, ...] = (
     checks(
         "torture",
         "RFC 4475: 49 of 49 on UDP and TCP; RFC 5118: 12 of 12",
-        "tests/sip/test_torture.py",
+        *("tests/sip/test_torture.py", "tests/sip/test_torture_answers.py"),
     ),
     seeded(
         benchmark(
