@@ -26,10 +26,24 @@ __all__ = ["LOAD_CORE", "SUBJECT_CORE", "Load", "Subject", "hold", "load"]
 HERE = Path(__file__).resolve().parent
 SCENARIO = HERE / "load" / "uac.xml"
 SUBJECT_CORE, LOAD_CORE = 1, 0
-SUBJECT_PORT, LOAD_PORT = 5062, 5090
 SO_TIMESTAMPNS = 35
+#: fatal error, cannot bind (sipp's manual); 1 only says that calls failed
+SIPP_FAILED = (253, 254, 255)
 
 Load = dict[str, float]
+
+
+def free_port() -> int:
+    """Return a port that nobody on this machine has, over UDP and TCP."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+            udp.bind(("127.0.0.1", 0))
+            with contextlib.suppress(OSError):
+                tcp.bind(udp.getsockname())
+                return udp.getsockname()[1]
+
+
+SUBJECT_PORT = free_port()
 
 
 def family(pid: int) -> list[int]:
@@ -112,7 +126,8 @@ def start_sipp(
     for old in folder.glob("*.csv"):
         old.unlink()
     command = ["taskset", "-c", str(LOAD_CORE), "sipp", "-sf", str(SCENARIO)]
-    command += ["-i", "127.0.0.1", "-p", str(LOAD_PORT), f"127.0.0.1:{SUBJECT_PORT}"]
+    command += ["-i", "127.0.0.1", "-p", str(free_port()), f"127.0.0.1:{SUBJECT_PORT}"]
+    command += ["-mp", str(free_port()), "-cp", str(free_port())]
     command += ["-r", str(rate), "-m", str(calls), "-l", "200000", "-d", str(hold_ms)]
     command += ["-t", transport, "-nostdin", "-trace_stat", "-stf", "stat.csv", "-fd", "1"]
     command += ["-timeout", str(timeout), "-buff_size", "4000000", "-max_socket", "100000"]
@@ -214,6 +229,8 @@ def load(command: list[str], rate: float, seconds: float, transport: str) -> Loa
             probe.join(3)
         used = subject.cpu - before
         good, bad, repeats = outcome(subject.folder)
+        if sipp.returncode in SIPP_FAILED:
+            raise RuntimeError(f"sipp could not run: exit status {sipp.returncode}")
     result: Load = {
         "rate": rate,
         "seconds": round(elapsed, 2),

@@ -369,3 +369,20 @@ def test_time_is_linear(pattern):
     with contextlib.suppress(ParseError):
         Message.parse(wire)
     assert time.thread_time() - before < 0.2
+
+
+def test_a_slim_request_says_what_it_said():
+    data = INVITE
+    request = Message.parse(data)
+    before = (request.via.branch, request.from_.tag, request.call_id, request.uri, request.body)
+    lines = request.respond(200, to_tag="x")
+    request.slim()
+    assert (
+        request.via.branch,
+        request.from_.tag,
+        request.call_id,
+        request.uri,
+        request.body,
+    ) == before
+    assert request.respond(200, to_tag="x") == lines
+    assert bytes(request) == data

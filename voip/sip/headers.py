@@ -153,6 +153,10 @@ class Headers:
     def _changed(self) -> None:
         self._index = self.core = self.contacts = None
 
+    def forget(self) -> None:
+        """Let go of the index and of what was typed; both are made again when somebody asks."""
+        self._changed()
+
     @property
     def lines(self) -> Sequence[bytes]:
         """The header lines, without line ends; not to be changed."""

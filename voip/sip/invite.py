@@ -342,6 +342,7 @@ class Call:
             acceptance.stop()
             if self.state is CallState.ANSWERED:
                 self.state = CallState.CONFIRMED
+                self.request.slim()
                 self.core.happened.append(CallConfirmed(self, request))
             elif self.state is CallState.ENDING:
                 self._say_bye(now)

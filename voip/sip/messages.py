@@ -258,6 +258,11 @@ class Request(Message):
         lines.append(b"Content-Length: %d" % len(data))
         return _made(start, Headers.of_lines(lines), data)
 
+    def slim(self) -> None:
+        """Let go of what can be read from the lines again: 2 kB of an INVITE kept for a call."""
+        self.headers.forget()
+        self._copied = self._body = None
+
     def _copies(self) -> tuple[list[bytes], int, list[bytes]]:
         """Return the lines every response repeats, where a tag is missing, and Record-Route."""
         headers = self.headers
