@@ -55,7 +55,9 @@ def echo(
         typer.Argument(metavar="[AOR]", help="Register as sip:USER@DOMAIN; none: just listen."),
     ] = None,
     host: Annotated[str, typer.Option(help="IP address to listen on.")] = "0.0.0.0",  # noqa: S104
-    port: Annotated[int, typer.Option(help="Port for UDP and TCP; TLS has the next one.")] = 5060,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port for UDP and TCP; TLS has the next one.")
+    ] = 5060,
     proxy: Proxy = None,
     codec: Codec = None,
     loopback: Annotated[
