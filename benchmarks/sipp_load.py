@@ -248,11 +248,20 @@ def load(command: list[str], rate: float, seconds: float, transport: str) -> Loa
     return result
 
 
+def ended(sipp: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait for the end; sipp's own timeout waits for calls that hang."""
+    try:
+        sipp.wait(seconds)
+    except subprocess.TimeoutExpired:
+        sipp.kill()
+        sipp.wait()
+
+
 def hold(command: list[str], calls: int, rate: float, transport: str) -> Load:
     """Open many calls and return what one costs in memory."""
     os.sched_setaffinity(0, {LOAD_CORE})
     with Subject(command, settle=3) as subject:
-        start_sipp(subject.folder, 20, 40, transport, timeout=30).wait()  # imports, caches
+        ended(start_sipp(subject.folder, 20, 40, transport, timeout=30), 40)  # imports, caches
         time.sleep(1)
         base = subject.memory
         seconds = calls / rate
@@ -266,7 +275,7 @@ def hold(command: list[str], calls: int, rate: float, transport: str) -> Load:
         )
         time.sleep(seconds + 2)
         full = subject.memory
-        sipp.wait()
+        ended(sipp, seconds * 2 + 30)
         good, bad, _ = outcome(subject.folder)
     kilobytes = round((full - base) / calls, 2)
     return {"calls": calls, "ok": good, "failed": bad, "kb_per_call": kilobytes, "base_kb": base}
