@@ -247,3 +247,7 @@ def test_caller_may_be_anything():
     assert CallerID("<sip:h>").user == ""
     assert CallerID("<isbn:123>").user == ""
     assert CallerID("<sip:a:b:c@h>").user == "<sip:a:b:c@h>"
+
+
+def test_an_address_that_cannot_be_read_still_has_a_repr():
+    assert repr(NameAddress.parse(b"<sip:\xe2\x80\xa9@192.0.2.1>")) == "NameAddress(<malformed>)"

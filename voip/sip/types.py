@@ -185,7 +185,10 @@ class NameAddress:
         return f"{shown}<{uri}>{format_parameters(self.parameters)}"
 
     def __repr__(self) -> str:
-        return f"NameAddress({self.uri!r})"
+        try:
+            return f"NameAddress({self.uri!r})"
+        except ParseError:  # what cannot be read is shown as such: a repr never raises
+            return "NameAddress(<malformed>)"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NameAddress) and str(self) == str(other)
