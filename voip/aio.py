@@ -185,12 +185,11 @@ class Driver(Generic[MachineT]):
         """Give the machine one input, and drain. While draining, the input waits its turn."""
         if self.closed:
             self.counters["input_after_close"] += 1
-            return
-        if self._draining:
+        elif self._draining:
             self._inputs.append(event)
-            return
-        self._receive(event)
-        self.drain()
+        else:
+            self._receive(event)
+            self.drain()
 
     def command(self, action: Callable[[MachineT, float], ResultT]) -> ResultT:
         """Run a command as `action(machine, now)`, drain, and return its result.
@@ -222,38 +221,37 @@ class Driver(Generic[MachineT]):
         if self._draining:
             return
         self._draining = True
+        machine = self.machine
         try:
             while True:
-                self._drain_once()
-                if not self._inputs:
+                outgoing, events = machine.outgoing(), machine.events()
+                if outgoing or events:
+                    self._carry_out(outgoing, events)
+                elif self._inputs:
+                    self._receive(self._inputs.popleft())
+                else:
                     break
-                self._receive(self._inputs.popleft())
         finally:
             self._draining = False
         self._arm()
 
-    def _drain_once(self) -> None:
-        machine, recorder = self.machine, self._recorder
-        while True:
-            # Written out twice: a call per output costs as much as most of them do.
-            outgoing = machine.outgoing()
-            for output in outgoing:
-                if recorder is not None:
-                    recorder.output(output)
-                try:
-                    self.transmit(output)
-                except Exception as error:  # noqa: BLE001 - here is where strangers are caught
-                    self._report("transmit_failed", error, output)
-            events = machine.events()
-            for event in events:
-                if recorder is not None:
-                    recorder.output(event)
-                try:
-                    self.handle(event)
-                except Exception as error:  # noqa: BLE001 - as above
-                    self._report("handler_failed", error, event)
-            if not outgoing and not events:
-                return
+    def _carry_out(self, outgoing: list[Any], events: list[Any]) -> None:
+        recorder = self._recorder
+        # Written out twice: a call per output costs as much as most of them do.
+        for output in outgoing:
+            if recorder is not None:
+                recorder.output(output)
+            try:
+                self.transmit(output)
+            except Exception as error:  # noqa: BLE001 - here is where strangers are caught
+                self._report("transmit_failed", error, output)
+        for event in events:
+            if recorder is not None:
+                recorder.output(event)
+            try:
+                self.handle(event)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._report("handler_failed", error, event)
 
     def _report(self, counter: str, error: BaseException, subject: Any) -> None:
         self.counters[counter] += 1
@@ -266,8 +264,10 @@ class Driver(Generic[MachineT]):
 
     def _arm(self) -> None:
         """Have one timer that is never later than the deadline; an early one re-arms itself."""
+        timer, soon = self._timer, self._woken_at + self.GATHER_SECONDS
+        if timer is not None and timer.when() <= soon and not self.closed:
+            return  # whatever the deadline is, the wake-up that is set will not be late for it
         deadline = None if self.closed else self.machine.deadline()
-        timer = self._timer
         if deadline is None:
             if timer is not None:
                 timer.cancel()
@@ -275,7 +275,7 @@ class Driver(Generic[MachineT]):
             return
         # What is due just after a wake-up waits for the next one: a thousand calls a second leave
         # two thousand timers a second behind, and each wake-up costs more than its timer.
-        at = max(deadline.at, self._woken_at + self.GATHER_SECONDS)
+        at = max(deadline.at, soon)
         if timer is not None:
             # A timer that comes too early costs one look; cancelling costs a dead entry in the
             # loop's heap per message.

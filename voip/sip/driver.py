@@ -6,17 +6,18 @@ import asyncio
 import functools
 import inspect
 import logging
-import secrets
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voip.aio import Driver, Recorder
+from voip.entropy import EntropyPool
 from voip.errors import LocalProtocolError, RegistrationError, TransportError
 from voip.hooks import HookRunner
 from voip.logs import call_event
-from voip.machine import FlowOpened, OpenFlow, Resolve, Resolved, Target
+from voip.machine import FlowOpened, OpenFlow, Resolve, Resolved, Target, Transmit
 from voip.media.plane import InlinePlane
 from voip.rtp.protocol import RealtimeTransportProtocol
 from voip.sip import events
@@ -60,6 +61,7 @@ class SipDriver(Driver[Endpoint]):
     """Drives the endpoint of one SIP object: sockets below, hooks above.
 
     Attributes:
+        entropy: where all randomness comes from.
         settings: the endpoint's; `listeners` is filled as listeners open.
         transports: the SIP sockets.
         plane: drives the legs.
@@ -71,6 +73,7 @@ class SipDriver(Driver[Endpoint]):
         arrived: requests that the application answers, by their identity.
         asked: requests of the application that wait for their final response.
         watchdog: names what blocks the loop.
+        thread: the identity of the loop's thread.
         adopted: the flow of an asyncio transport that the user made; every request then takes it.
     """
 
@@ -81,10 +84,12 @@ class SipDriver(Driver[Endpoint]):
         *,
         recorder: Recorder | None = None,
     ) -> None:
-        entropy = secrets.token_bytes if recorder is None else recorder.entropy
-        super().__init__(Endpoint(settings, entropy), recorder=recorder)
+        self.entropy = EntropyPool()
+        drawn = self.entropy if recorder is None else recorder.entropy
+        super().__init__(Endpoint(settings, drawn), recorder=recorder)
         self.session = session
         self.settings = settings
+        self.thread = threading.get_ident()
         self.sessions: dict[int, CallSession] = {}
         self.legs: dict[Any, CallSession] = {}
         self.deciding: dict[CallSession, asyncio.Task[Any]] = {}
@@ -101,21 +106,25 @@ class SipDriver(Driver[Endpoint]):
         limits = StreamLimits(trusted=frozenset((*settings.peers, *_OURSELVES)))
         self.transports = SipTransports(self.feed, loop=self.loop, limits=limits, tls=tls)
         self.resolver = Resolver(loop=self.loop)
-        self.plane = InlinePlane(secrets.token_bytes)
+        self.plane = InlinePlane(self.entropy)
         self.plane.unix_offset = time.time() - self.loop.time()
         first, last = session.rtp_ports
         self.rtp = RealtimeTransportProtocol(
             stun_server_address=session.rtp_stun_server_address,
             ports=range(first, last + 1),
             plane=self.plane,
+            entropy=self.entropy,
         )
         self.adopted: Flow | None = None
 
     def transmit(self, output: Any) -> None:
         """Carry out one output of the endpoint."""
-        if type(output) is Resolve:
+        kind = type(output)
+        if kind is Transmit:
+            self.transports.send(output.flow, output.data)
+        elif kind is Resolve:
             self.resolver.resolve(output, self.feed)
-        elif type(output) is OpenFlow and self.adopted is not None:
+        elif kind is OpenFlow and self.adopted is not None:
             self.feed(FlowOpened(self.adopted, output.token))
         else:
             self.transports.transmit(output)
@@ -126,21 +135,28 @@ class SipDriver(Driver[Endpoint]):
 
     def place(self, command: Callable[[float], ResultT]) -> ResultT:
         """Run a command of a machine below the endpoint at the present time, and drain."""
-        return self.command(lambda _, now: command(now))
+        if self._recorder is not None:
+            return self.command(lambda _, now: command(now))
+        try:
+            return command(self.loop.time())
+        finally:
+            self.drain()
 
     def _call_offered(self, event: events.CallOffered) -> None:
         session = CallSession(self)
         session.begin(event.call)
         self.sessions[id(event.request)] = session
-        call_event(
-            logger, "call_received", caller=event.request.headers["From"], call_id=event.call.id
-        )
+        if logger.isEnabledFor(logging.INFO):
+            caller = event.request.headers["From"]
+            call_event(logger, "call_received", caller=caller, call_id=event.call.id)
         try:
             result = self.session.call_received(event.request)
         except Exception as error:  # noqa: BLE001 - a hook may raise anything: 500, others go on
             self._call_hook_failed(session, error)
             return
-        if inspect.isawaitable(result) and not isinstance(result, Answer):
+        if result is None or isinstance(result, Answer):
+            return
+        if inspect.isawaitable(result):
             task = self.spawn(self._await_hook(session, result), "hook call_received")
             self.deciding[session] = task
             task.add_done_callback(lambda _: self.deciding.pop(session, None))
@@ -168,8 +184,10 @@ class SipDriver(Driver[Endpoint]):
 
     def _wind_up(self, session: CallSession) -> None:
         """Note which hooks still run though their call is over; a leg ends its own in time."""
-        running = set() if session.leg is None else set(session.leg._tasks)
-        hook = self.deciding.get(session)
+        leg, hook = session.leg, self.deciding.get(session)
+        if hook is None and (leg is None or not leg._tasks):
+            return
+        running = set() if leg is None else set(leg._tasks)
         if hook is not None:
             grace = self.loop.call_later(HookRunner.GRACE, hook.cancel)
             hook.add_done_callback(lambda _: grace.cancel())

@@ -17,6 +17,7 @@ import contextlib
 import functools
 import logging
 import secrets
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -187,8 +188,10 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             return
         call = session.call
         with contextlib.suppress(LocalProtocolError):
-            self._running.place(lambda now: call.ring(now))
-            call_event(logger, "call_ringing", caller=request.headers["From"], call_id=call.id)
+            self._running.place(call.ring)
+            if logger.isEnabledFor(logging.INFO):
+                caller = request.headers["From"]
+                call_event(logger, "call_ringing", caller=caller, call_id=call.id)
 
     def answer(self, request: Request, *, call_class: type[LegT], **fields: Any) -> Answer[LegT]:
         """Answer an INVITE with a leg of `call_class`; the answer starts at once.
@@ -248,15 +251,11 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
 
     def _on_loop(self, command: Callable[[], None]) -> None:
         """Run a command on the event loop: at once, or soon from a worker thread."""
-        loop = self._running.loop
-        try:
-            here = asyncio.get_running_loop() is loop
-        except RuntimeError:  # a thread without a loop
-            here = False
-        if here:
+        driver = self._running
+        if threading.get_ident() == driver.thread:
             command()
         else:
-            loop.call_soon_threadsafe(self._try, command)
+            driver.loop.call_soon_threadsafe(self._try, command)
 
     def _try(self, command: Callable[[], None]) -> None:
         try:

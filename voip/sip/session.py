@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from voip.errors import (
@@ -259,12 +258,13 @@ class CallSession:
             local_host, remote=remote, signalling_ip=signalling_ip
         )
         local, rtcp = self._socket.local, self._socket.rtcp_local
+        number = int.from_bytes(self.driver.entropy(7))
         self._local = LocalMedia(
             self.driver.session.media_address or local.host,
             local.port,
             rtcp.port,
-            session_id=int.from_bytes(secrets.token_bytes(4)),
-            version=int.from_bytes(secrets.token_bytes(3)),
+            session_id=number >> 24,
+            version=number & 0xFFFFFF,
             rtcp_mux=True,
         )
 
