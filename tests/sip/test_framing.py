@@ -95,6 +95,18 @@ ODD_PIECES = [
     HEAD.replace(b"\r\n", b"\r") + b"\r",
     message(length=b"-1"),
     message(length=b"99999"),
+    # Where the short cut for whole, usual messages must see what the long way sees.
+    b"INVITE sip:a@b SIP/2.0\r\nContent-Length: 1\r\nl: 1\r\n\r\nx",
+    b"INVITE sip:a@b SIP/2.0\r\nContent-Length: 1\r\nCONTENT-LENGTH : 1\r\n\r\nx",
+    b"INVITE sip:a@b SIP/2.0\r\nContent-Length : 1\r\nContent-Length: 0\r\n\r\nx",
+    b"INVITE sip:a@b SIP/2.0\r\nX: 1\r\n Content-Length: 2\r\nContent-Length: 0\r\n\r\n",
+    b"INVITE sip:a@b SIP/2.0\r\nX: 1\rContent-Length: 0\r\n\r\n",
+    b"INVITE sip:a@b SIP/2.0\nContent-Length: 0\r\n\r\n",
+    b"INVITE  sip:a@b SIP/2.0\r\ncontent-length:0\r\n\r\n",
+    b"invite sip:a@b SIP/2.0\r\nContent-Length:\t0 \r\n\r\n",
+    b"INVITE sip:" + b"a" * 8192 + b" SIP/2.0\r\nContent-Length: 0\r\n\r\n",
+    b"INVITE sip:a SIP/2.0\r\nX: " + b"a" * 16384 + b"\r\nContent-Length: 0\r\n\r\n",
+    b"SIP/2.0 \r\nContent-Length: 0\r\n\r\n",
 ]
 
 

@@ -46,7 +46,9 @@ class Connection:
                 self._pong_seen = True
         if self._ping is not None and self._ping.reason == "pong":
             self._arm_ping(now)  # whatever came, the peer lives
-        self._watch()
+        # Only a message that has begun brings the deadline forward.
+        if self._deadline is None or self.framer.pending:
+            self._watch()
         return frames
 
     def keep_alive(self, now: float) -> None:
