@@ -15,7 +15,7 @@ HOUSE = ROOT / "voip"
 FLOORS = {
     0: """
         voip._lazy voip.errors voip.types voip.logs
-        voip.sdp.types voip.sdp.messages voip.sdp.negotiation voip.sdp.formats
+        voip.sdp.types voip.sdp.messages voip.sdp.negotiation voip.sdp.formats voip.sdp.answering
         voip.sip.types voip.sip.uri voip.sip.syntax voip.sip.status voip.sip.headers
         voip.sip.messages voip.sip.fields voip.sip.section voip.sip.validation voip.sip.auth
         voip.rtp.packet voip.rtp.rtcp voip.rtp.telephone_event
@@ -38,7 +38,7 @@ FLOORS = {
     3: "voip.media.plane voip.media.inline",
     4: """
         voip.aio voip.entropy voip.sockets voip.watchdog
-        voip.sip.answer voip.sip.driver voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport
+        voip.sip.answer voip.sip.description voip.sip.driver voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport
         voip.sip.udp voip.sip.streams voip.sip.tls voip.sip.resolver
         voip.rtp.protocol voip.rtp.ports voip.rtp.discovery voip.rtp.sharing voip.rtp.ticker
         voip.rtp.wires

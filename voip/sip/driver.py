@@ -23,6 +23,7 @@ from voip.rtp.protocol import RealtimeTransportProtocol
 from voip.sip import events
 from voip.sip.answer import Answer
 from voip.sip.departure import next_hop
+from voip.sip.description import AnswerBooks
 from voip.sip.endpoint import Endpoint
 from voip.sip.messages import Request
 from voip.sip.registration import BindingExpired, Registered, RegistrationRefused, Unregistered
@@ -66,6 +67,7 @@ class SipDriver(Driver[Endpoint]):
         transports: the SIP sockets.
         plane: drives the legs.
         rtp: the media sockets.
+        answer_books: what is remembered of offers that were answered.
         sessions: the calls that came in, by the identity of their INVITE.
         legs: the calls that have a leg, by it.
         deciding: the calls whose `call_received` is still running.
@@ -115,6 +117,7 @@ class SipDriver(Driver[Endpoint]):
             plane=self.plane,
             entropy=self.entropy,
         )
+        self.answer_books = AnswerBooks()
         self.adopted: Flow | None = None
 
     def transmit(self, output: Any) -> None:

@@ -24,10 +24,9 @@ from voip.errors import (
 )
 from voip.logs import call_event
 from voip.rtp.source import RemoteSource, SourceRules
-from voip.sdp.messages import SessionDescription
-from voip.sdp.negotiation import Agreement, LocalMedia, accept_answer, make_answer, make_offer
-from voip.sdp.types import Attribute, MediaDescription
+from voip.sdp.negotiation import LocalMedia
 from voip.sip.answer import Answer
+from voip.sip.description import CallDescription, description_of, formats_of, has_description
 from voip.sip.invite import CallState
 from voip.sip.types import CallerID
 from voip.types import HostPort, canonical_ip
@@ -36,15 +35,15 @@ if TYPE_CHECKING:
     from voip.media.plane import InlineMedia
     from voip.rtp.call import RTPCall
     from voip.rtp.protocol import MediaSocket
+    from voip.sdp.answering import Offer
+    from voip.sdp.negotiation import Agreement
     from voip.sip.driver import SipDriver
     from voip.sip.invite import Call
-    from voip.sip.messages import Message, Request, Response
+    from voip.sip.messages import Request, Response
 
 __all__ = ["CallSession"]
 
 logger = logging.getLogger("voip.sip")
-
-_SDP = "application/sdp"
 
 
 class CallSession:
@@ -54,7 +53,7 @@ class CallSession:
         driver: runs the endpoint of the SIP object.
         call: the SIP call.
         leg: the user's leg, None until the codec is known.
-        agreement: what offer and answer agreed on last.
+        description: our side of its session descriptions, None before a port is reserved.
         ended: why the call is over, None while it is not.
         answer: who waits for an incoming call to be answered.
         outcome: who waits for an outgoing call to be answered.
@@ -63,15 +62,12 @@ class CallSession:
     __slots__ = (
         "_call_class",
         "_fields",
-        "_local",
         "_media",
-        "_offer",
-        "_sent",
         "_socket",
         "_updated",
-        "agreement",
         "answer",
         "call",
+        "description",
         "driver",
         "ended",
         "leg",
@@ -82,7 +78,7 @@ class CallSession:
         self.driver = driver
         self.call: Call | None = None
         self.leg: RTPCall | None = None
-        self.agreement: Agreement | None = None
+        self.description: CallDescription | None = None
         self.ended: CallEnded | None = None
         self.answer: Answer[Any] | None = None
         self.outcome: asyncio.Future[Any] | None = None
@@ -90,9 +86,6 @@ class CallSession:
         self._fields: dict[str, Any] = {}
         self._socket: MediaSocket | None = None
         self._media: InlineMedia | None = None
-        self._local: LocalMedia | None = None
-        self._offer: SessionDescription | None = None
-        self._sent: bytes = b""
         self._updated: asyncio.Future[None] | None = None
 
     @property
@@ -153,11 +146,16 @@ class CallSession:
         if self.ended is None:
             self.accept()
 
-    def _reserve_for_answer(self) -> SessionDescription | None:
-        call = self._sip_call
+    def _reserve_for_answer(self) -> Offer | None:
+        """Reserve a media socket for what the INVITE offers; None when it offers nothing."""
+        call, call_class = self._sip_call, self._call_class
         assert call.flow is not None
-        offer = _description(call.request)
-        remote = None if offer is None else _first_address(offer)
+        assert call_class is not None
+        request = call.request
+        offer = remote = None
+        if has_description(request):
+            offer = self.driver.answer_books.open(call_class, request.raw_body)
+            remote = offer.remote
         self._reserve(call.flow.local.host, remote, call.flow.remote.host)
         return offer
 
@@ -165,18 +163,15 @@ class CallSession:
         call = self._sip_call
         offer = self._reserve_for_answer()
         assert self._call_class is not None
-        assert self._local is not None
+        assert self.description is not None
         if offer is None:
             # RFC 3261 §13.3.1: an INVITE without an offer gets ours in the 2xx; the codec, and with
             # it the leg, is known when the ACK brings the answer.
-            self._offer = make_offer(_formats(self._call_class), local=self._local)
-            body = self._body(self._offer)
+            body = self.description.offer(self._call_class)
             self.driver.place(lambda now: call.accept(now, body))
             return None
-        choose = self._call_class.negotiate_codec
-        description, agreement = make_answer(offer, choose=choose, local=self._local)
+        body, agreement = self.description.answer(offer)
         leg = self._make_leg(agreement, CallerID.parse(call.request.headers["From"]))
-        body = self._body(description)
         self.driver.place(lambda now: call.accept(now, body))
         leg._begin()
         return leg
@@ -196,14 +191,12 @@ class CallSession:
         """Take the ACK; it brings the answer when the offer was ours."""
         if self._media is not None:
             self._media.source.rules.acknowledged = True
-        if self._offer is None or self.leg is not None:
+        described = self.description
+        if described is None or described.offered is None or self.leg is not None:
             return
         assert self.answer is not None
         try:
-            answered = _description(request)
-            if answered is None:
-                raise NegotiationError("the ACK of a delayed offer has no answer")
-            agreement = accept_answer(self._offer, answered)
+            agreement = described.take(description_of(request), "the ACK of a delayed offer")
             leg = self._make_leg(agreement, CallerID.parse(str(self._sip_call.remote)))
         except Exception as error:  # noqa: BLE001 - the user's class may raise anything
             self.answer.set_exception(error)
@@ -222,25 +215,21 @@ class CallSession:
             NegotiationError: the class has no codec.
         """
         assert self._call_class is not None
-        formats = _formats(self._call_class)
+        formats_of(self._call_class)  # before anything is reserved
         self._reserve(local_host, None, None)
         if self.driver.session.rtp_stun_server_address is not None:
             await self._find_public_address()
-        assert self._local is not None
-        self._offer = make_offer(formats, local=self._local)
-        return self._body(self._offer)
+        assert self.description is not None
+        return self.description.offer(self._call_class)
 
     def answered(self, response: Response) -> None:
         """Take the 2xx of our INVITE: make the leg, or end what cannot be spoken in."""
         if self.outcome is None or self.outcome.done():
             self.hang_up()  # nobody waits any more
             return
-        assert self._offer is not None
+        assert self.description is not None
         try:
-            answered = _description(response)
-            if answered is None:
-                raise NegotiationError("the 2xx has no answer")
-            agreement = accept_answer(self._offer, answered)
+            agreement = self.description.take(description_of(response), "the 2xx")
             leg = self._make_leg(agreement, CallerID.parse(str(self._sip_call.remote)))
         except Exception as error:  # noqa: BLE001 - the user's class may raise anything
             self.outcome.set_exception(error)
@@ -259,7 +248,7 @@ class CallSession:
         )
         local, rtcp = self._socket.local, self._socket.rtcp_local
         number = int.from_bytes(self.driver.entropy(7))
-        self._local = LocalMedia(
+        local_media = LocalMedia(
             self.driver.session.media_address or local.host,
             local.port,
             rtcp.port,
@@ -267,26 +256,21 @@ class CallSession:
             version=number & 0xFFFFFF,
             rtcp_mux=True,
         )
+        self.description = CallDescription(local_media)
 
     async def _find_public_address(self) -> None:
         """Describe the media socket as others see it (RFC 8489)."""
         assert self._socket is not None
-        assert self._local is not None
-        public = await self._socket.public_address()
+        assert self.description is not None
+        public, local = await self._socket.public_address(), self.description.local
         if public != self._socket.local:
-            self._local.address, self._local.port = public
-            self._local.rtcp_port = public.port + 1
-
-    def _body(self, description: SessionDescription | None) -> bytes:
-        assert description is not None
-        self._sent = bytes(description)
-        return self._sent
+            local.address, local.port = public
+            local.rtcp_port = public.port + 1
 
     def _make_leg(self, agreement: Agreement, caller: CallerID) -> RTPCall:
         assert self._call_class is not None
         assert self._socket is not None
         driver = self.driver
-        self.agreement = agreement
         leg = self._call_class(
             rtp=driver.rtp,
             sip=driver.session,
@@ -323,47 +307,30 @@ class CallSession:
         """Answer a re-INVITE: hold, resume, another address, another codec (RFC 3261 §14.2)."""
         call, leg = self._sip_call, self.leg
         try:
-            if leg is None or self._local is None:
+            described = self.description
+            if leg is None or described is None:
                 raise NegotiationError("the call has no media yet")
-            offer = _description(request)
+            offer = description_of(request)
             if offer is None:
-                self._offer = self._reoffer(type(leg))
-                sent = self._body(self._offer)
+                sent = described.reoffer(type(leg))
                 self.driver.place(lambda now: call.answer_offer(now, sent))
                 return
-            body, agreement = self._reanswer(offer, leg)
+            body, agreement = described.reanswer(offer, type(leg))
             self.driver.place(lambda now: call.answer_offer(now, body))
             self._renegotiated(agreement)
         except (NegotiationError, ParseError):
             # RFC 3261 §14.2: refused, the session goes on as it was.
             self.driver.place(lambda now: call.refuse_offer(now, 488))
 
-    def _reanswer(self, offer: SessionDescription, leg: RTPCall) -> tuple[bytes, Agreement]:
-        """Answer a re-offer; the version grows only when our description changed (RFC 3264 §8)."""
-        assert self._local is not None
-        choose, previous = type(leg).negotiate_codec, self.agreement
-        answer, agreement = make_answer(offer, choose=choose, local=self._local, previous=previous)
-        if bytes(answer) != self._sent:
-            self._local.version += 1
-            answer, agreement = make_answer(
-                offer, choose=choose, local=self._local, previous=previous
-            )
-        return self._body(answer), agreement
-
-    def _reoffer(self, call_class: type[RTPCall]) -> SessionDescription:
-        assert self._local is not None
-        self._local.version += 1
-        previous = SessionDescription.parse(self._sent)
-        return make_offer(_formats(call_class), local=self._local, previous=previous)
-
     def reconfirmed(self, request: Request) -> None:
         """Take the ACK of a re-INVITE; it brings the answer when the offer was ours."""
-        if self._offer is None or self.leg is None:
+        described = self.description
+        if described is None or described.offered is None or self.leg is None:
             return
         try:
-            answered = _description(request)
+            answered = description_of(request)
             if answered is not None:
-                self._renegotiated(accept_answer(self._offer, answered))
+                self._renegotiated(described.take(answered, "the ACK"))
         except (NegotiationError, ParseError):
             self.driver.counters["reoffer_answer_unusable"] += 1
 
@@ -375,17 +342,17 @@ class CallSession:
             CallEnded: the call ended meanwhile.
             LocalProtocolError: another offer is under way.
         """
-        if self._updated is not None or self.leg is None or self._local is None:
+        if self._updated is not None or self.leg is None or self.description is None:
             raise LocalProtocolError("the call cannot be changed now")
-        before, self._local.direction = self._local.direction, direction
-        self._offer = self._reoffer(type(self.leg))
-        body = self._body(self._offer)
+        local = self.description.local
+        before, local.direction = local.direction, direction
+        body = self.description.reoffer(type(self.leg))
         self._updated = asyncio.get_running_loop().create_future()
         try:
             self.driver.place(lambda now: self._sip_call.reinvite(now, body))
             await self._updated
         except (CallFailed, LocalProtocolError):
-            self._local.direction = before
+            local.direction = before
             raise
         finally:
             self._updated = None
@@ -399,10 +366,8 @@ class CallSession:
             error = CallFailed(status, "" if response is None else response.reason)
         else:
             try:
-                answered = _description(response)
-                if answered is None or self._offer is None:
-                    raise NegotiationError("the 2xx has no answer")
-                self._renegotiated(accept_answer(self._offer, answered))
+                assert self.description is not None
+                self._renegotiated(self.description.take(description_of(response), "the 2xx"))
             except (NegotiationError, ParseError) as unusable:
                 error = unusable
         if waiting is not None and not waiting.done():
@@ -412,7 +377,8 @@ class CallSession:
                 waiting.set_exception(error)
 
     def _renegotiated(self, agreement: Agreement) -> None:
-        self.agreement = agreement
+        assert self.description is not None
+        self.description.agreement = agreement
         if self._media is not None and self._socket is not None:
             self._media.update(agreement, self.driver.now)
             self._media.source.renegotiated(self._rules(agreement))
@@ -456,43 +422,3 @@ class CallSession:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-
-def _description(message: Message) -> SessionDescription | None:
-    """Return the session description of a message, None when it has no body.
-
-    Raises:
-        ParseError: the body is no description.
-    """
-    body = message.body
-    if body is None or isinstance(body, SessionDescription):
-        return body
-    if message.content_type not in (None, _SDP):
-        return None
-    raise ParseError("the body is not a session description", status=400)
-
-
-def _first_address(offer: SessionDescription) -> HostPort | None:
-    """Return where the first audio stream of an offer wants its packets."""
-    for section in offer.media:
-        if section.media == "audio" and section.port:
-            connection = offer.connection_of(section)
-            return None if connection is None else HostPort(connection.host, section.port)
-    return None
-
-
-def _formats(call_class: type[RTPCall]) -> list[MediaDescription]:
-    """Return what a class would speak, best first, with the packet time of the first.
-
-    Raises:
-        NegotiationError: the class has no codec.
-    """
-    codecs = getattr(call_class, "PREFERRED_CODECS", [])
-    if not codecs:
-        raise NegotiationError(f"{call_class.__name__} has no codec to offer")
-    formats = [codec.to_payload_format() for codec in codecs]
-    attributes = []
-    milliseconds = round(1000 * codecs[0].timestamp_increment / codecs[0].rtp_clock_rate_hz)
-    if milliseconds != 20:
-        attributes.append(Attribute("ptime", str(milliseconds)))
-    return [MediaDescription("audio", 0, "RTP/AVP", formats, attributes)]
