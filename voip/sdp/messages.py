@@ -161,33 +161,35 @@ class SessionDescription:
 
     def lines(self) -> Iterator[str]:
         """Yield the lines in the order of RFC 8866 §5, without their ends."""
-        yield "v=0"
-        yield f"o={self.origin}"
-        yield f"s={self.name}"
+        return iter(self._rows())
+
+    def _rows(self) -> list[str]:
+        rows = ["v=0", f"o={self.origin!s}", f"s={self.name}"]
         if self.title is not None:
-            yield f"i={self.title}"
+            rows.append(f"i={self.title}")
         if self.uri is not None:
-            yield f"u={self.uri}"
+            rows.append(f"u={self.uri}")
         for email in self.emails:
-            yield f"e={email}"
+            rows.append(f"e={email}")
         for phone in self.phones:
-            yield f"p={phone}"
+            rows.append(f"p={phone}")
         if self.connection is not None:
-            yield f"c={self.connection}"
+            rows.append(f"c={self.connection!s}")
         for bandwidth in self.bandwidths:
-            yield f"b={bandwidth}"
+            rows.append(f"b={bandwidth}")
         for timing in self.timings:
-            yield f"t={timing}"
+            rows.append(f"t={timing!s}")
             for repeat in timing.repeats:
-                yield f"r={repeat}"
+                rows.append(f"r={repeat}")
         if self.time_zones is not None:
-            yield f"z={self.time_zones}"
+            rows.append(f"z={self.time_zones}")
         if self.key is not None:
-            yield f"k={self.key}"
+            rows.append(f"k={self.key}")
         for attribute in self.attributes:
-            yield f"a={attribute}"
+            rows.append(f"a={attribute!s}")
         for media in self.media:
-            yield from media.lines()
+            rows += media._rows()
+        return rows
 
     def __bytes__(self) -> bytes:
         """Return the description as it goes on the wire.
@@ -195,7 +197,7 @@ class SessionDescription:
         Raises:
             ValueError: a value holds CR, LF or NUL, which would forge lines.
         """
-        rows = list(self.lines())
+        rows = self._rows()
         text = "\n".join(rows)
         if text.count("\n") != len(rows) - 1 or "\r" in text or "\0" in text:
             raise ValueError("a value of the session description holds CR, LF or NUL")
@@ -216,6 +218,9 @@ def _text(data: bytes | str) -> str:
     text = text.replace("\r\n", "\n").rstrip("\n")
     if "\r" in text or "\0" in text:
         raise ParseError("bare CR or NUL in a session description")
-    if text.count("\na=") > MAX_ATTRIBUTES or text.count("\na=candidate:") > MAX_CANDIDATES:
+    # A shorter text has no room for so many.
+    if len(text) > MAX_CANDIDATES * len("\na=candidate:") and (
+        text.count("\na=") > MAX_ATTRIBUTES or text.count("\na=candidate:") > MAX_CANDIDATES
+    ):
         raise ParseError("too many attributes")
     return text

@@ -54,12 +54,12 @@ class Direction(enum.StrEnum):
     @property
     def sends(self) -> bool:
         """Whether the side that wrote it sends."""
-        return self in (Direction.SENDRECV, Direction.SENDONLY)
+        return "send" in self
 
     @property
     def receives(self) -> bool:
         """Whether the side that wrote it receives."""
-        return self in (Direction.SENDRECV, Direction.RECVONLY)
+        return "recv" in self
 
 
 @dataclass(slots=True)
@@ -80,9 +80,10 @@ class Origin:
         Raises:
             ParseError: fewer than six words.
         """
-        words = _words(value)
-        if len(words) == 6:
+        words = value.split(" ")
+        if len(words) == 6 and "" not in words:
             return cls(*words)
+        words = [word for word in words if word]
         if len(words) < 6:
             raise ParseError("o= needs six words", value)
         # Some phones put a display name with blanks in front; the other five words are fixed.
@@ -233,8 +234,8 @@ class MediaDescription:
             ParseError: the m= line or the form of another line is wrong.
         """
         rows = lines.replace("\r\n", "\n").split("\n") if isinstance(lines, str) else list(lines)
-        if not rows[0].startswith("m="):
-            raise ParseError("a media section starts with m=", rows[0])
+        if not rows or not rows[0].startswith("m="):
+            raise ParseError("a media section starts with m=", "".join(rows[:1]))
         return cls._parse(rows[0][2:], [row for row in rows[1:] if row])
 
     @classmethod
@@ -299,18 +300,19 @@ class MediaDescription:
         mapped: set[str] = set()
         self.attributes = attributes = []
         for row in self._raw:
-            name, colon, value = row[2:].partition(":")
-            if name in ("rtpmap", "fmtp"):
+            name, colon, value = row.partition(":")
+            if name == "a=rtpmap" or name == "a=fmtp":
                 number, _, rest = value.partition(" ")
                 known = formats.get(number)
                 if known is not None:  # the first of two lines counts, the second stays visible
-                    if name == "fmtp" and known.fmtp is None:
-                        known.fmtp = rest
-                        continue
-                    if name == "rtpmap" and number not in mapped and known.map(rest):
+                    if name == "a=fmtp":
+                        if known.fmtp is None:
+                            known.fmtp = rest
+                            continue
+                    elif number not in mapped and known.map(rest):
                         mapped.add(number)
                         continue
-            attributes.append(Attribute(name, value if colon else None))
+            attributes.append(Attribute(name[2:], value if colon else None))
         self.fmt = list(formats.values())
         self._raw = []
 
@@ -328,8 +330,10 @@ class MediaDescription:
 
     def value(self, name: str) -> str | None:
         """Return the value of the first attribute of that name, or None."""
-        attribute = self.attribute(name)
-        return None if attribute is None else attribute.value
+        for attribute in self.attributes:
+            if attribute.name == name:
+                return attribute.value
+        return None
 
     def get_format(self, payload_type: int) -> RTPPayloadFormat | None:
         """Return the format with that payload type, or None."""
@@ -340,25 +344,29 @@ class MediaDescription:
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the section in the order of RFC 8866 §5, without their ends."""
+        return iter(self._rows())
+
+    def _rows(self) -> list[str]:
         ports = f"{self.port}/{self.port_count}" if self.port_count > 1 else f"{self.port}"
         fmt = self.fmt
         formats = [str(one.payload_type) for one in fmt] or self.tokens
-        yield " ".join((f"m={self.media}", ports, self.proto, *formats))
+        rows = [" ".join((f"m={self.media}", ports, self.proto, *formats))]
         if self.title is not None:
-            yield f"i={self.title}"
+            rows.append(f"i={self.title}")
         if self.connection is not None:
-            yield f"c={self.connection}"
+            rows.append(f"c={self.connection}")
         for bandwidth in self.bandwidths:
-            yield f"b={bandwidth}"
+            rows.append(f"b={bandwidth}")
         if self.key is not None:
-            yield f"k={self.key}"
+            rows.append(f"k={self.key}")
         for one in fmt:
             if (rtpmap := one.rtpmap) is not None:
-                yield f"a=rtpmap:{one.payload_type} {rtpmap}"
+                rows.append(f"a=rtpmap:{one.payload_type} {rtpmap}")
             if one.fmtp is not None:
-                yield f"a=fmtp:{one.payload_type} {one.fmtp}"
+                rows.append(f"a=fmtp:{one.payload_type} {one.fmtp}")
         for attribute in self.attributes:
-            yield f"a={attribute}"
+            rows.append(f"a={attribute!s}")
+        return rows
 
     def __str__(self) -> str:
         return "".join(f"{line}\r\n" for line in self.lines())
