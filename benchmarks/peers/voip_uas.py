@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import secrets
 import signal
 import sys
 
 from voip.aio import Driver
 from voip.codecs import PCMA, PCMU
+from voip.entropy import EntropyPool
 from voip.errors import NegotiationError
-from voip.sdp.messages import SessionDescription
-from voip.sdp.negotiation import LocalMedia, make_answer
+from voip.sdp.answering import AnswerBook
+from voip.sdp.negotiation import LocalMedia
 from voip.sdp.types import MediaDescription
 from voip.sip import events
 from voip.sip.endpoint import Endpoint, EndpointSettings
@@ -40,8 +40,10 @@ class Signalling(Driver[Endpoint]):
 
     def __init__(self) -> None:
         self.settings = EndpointSettings()
-        super().__init__(Endpoint(self.settings, secrets.token_bytes))
+        self.entropy = EntropyPool()
+        super().__init__(Endpoint(self.settings, self.entropy))
         self.transports = SipTransports(self.feed, loop=self.loop)
+        self.book = AnswerBook(choose)
         self.transmit = self.transports.transmit
 
     async def listen(self, port: int) -> None:
@@ -51,14 +53,12 @@ class Signalling(Driver[Endpoint]):
 
     def handle(self, event) -> None:
         if type(event) is events.CallOffered:
-            call = event.call
-            self.command(lambda _, now: call.ring(now))
-            offer = SessionDescription.parse(event.request.raw_body)
-            local = LocalMedia(
-                HOST, 40000, 40001, session_id=int.from_bytes(secrets.token_bytes(4))
-            )
-            answer, _ = make_answer(offer, choose=choose, local=local)
-            self.command(lambda _, now: call.accept(now, bytes(answer)))
+            call, now = event.call, self.now
+            call.ring(now)
+            session_id = int.from_bytes(self.entropy(4))
+            local = LocalMedia(HOST, 40000, 40001, session_id=session_id)
+            answer, _ = self.book.open(event.request.raw_body).answer(local)
+            call.accept(now, answer)
 
 
 async def alone(port: int) -> None:
