@@ -37,8 +37,8 @@ FLOORS = {
     2: "voip.hooks voip.legs voip.rtp.call voip.audio.call voip.audio.activity voip.audio.echo",
     3: "voip.media.plane voip.media.inline",
     4: """
-        voip.aio voip.entropy voip.sockets voip.watchdog
-        voip.sip.answer voip.sip.description voip.sip.driver voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport
+        voip.aio voip.entropy voip.poller voip.sockets voip.watchdog
+        voip.sip.answer voip.sip.description voip.sip.driver voip.sip.messaging voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport
         voip.sip.udp voip.sip.streams voip.sip.tls voip.sip.resolver
         voip.rtp.protocol voip.rtp.ports voip.rtp.discovery voip.rtp.sharing voip.rtp.ticker
         voip.rtp.wires

@@ -26,6 +26,7 @@ from voip.sip.departure import next_hop
 from voip.sip.description import AnswerBooks
 from voip.sip.endpoint import Endpoint
 from voip.sip.messages import Request
+from voip.sip.messaging import ApplicationRequests
 from voip.sip.registration import BindingExpired, Registered, RegistrationRefused, Unregistered
 from voip.sip.resolver import Resolver
 from voip.sip.session import CallSession
@@ -41,11 +42,8 @@ from voip.watchdog import Watchdog
 if TYPE_CHECKING:
     from voip.machine import Flow
     from voip.sip.account import Account
-    from voip.sip.client import ClientRequest
-    from voip.sip.messages import Response
     from voip.sip.protocol import SessionInitiationProtocol
     from voip.sip.settings import EndpointSettings
-    from voip.sip.transactions import ServerTransaction
 
 __all__ = ["SipDriver"]
 
@@ -72,8 +70,7 @@ class SipDriver(Driver[Endpoint]):
         legs: the calls that have a leg, by it.
         deciding: the calls whose `call_received` is still running.
         ending: hooks that still run though their call is over.
-        arrived: requests that the application answers, by their identity.
-        asked: requests of the application that wait for their final response.
+        requests: those outside any dialog that the application serves, or sent.
         watchdog: names what blocks the loop.
         thread: the identity of the loop's thread.
         adopted: the flow of an asyncio transport that the user made; every request then takes it.
@@ -96,8 +93,7 @@ class SipDriver(Driver[Endpoint]):
         self.legs: dict[Any, CallSession] = {}
         self.deciding: dict[CallSession, asyncio.Task[Any]] = {}
         self.ending: set[asyncio.Task[Any]] = set()
-        self.arrived: dict[int, ServerTransaction] = {}
-        self.asked: dict[ClientRequest, asyncio.Future[Response]] = {}
+        self.requests = ApplicationRequests(self)
         self.watchdog = Watchdog(self.loop)
         # Reading the system's authorities takes 40 ms: whoever speaks no TLS does not wait for it.
         tls = functools.partial(
@@ -205,18 +201,11 @@ class SipDriver(Driver[Endpoint]):
 
     def _request_arrived(self, event: events.RequestArrived) -> None:
         """Keep what the application serves itself until its `send`; the rest is 405 long before."""
-        self.arrived[id(event.request)] = event.transaction
+        self.requests.arrived(event)
         self.session.hooks.fire("request_received", event.request)
 
     def _request_finished(self, event: events.RequestFinished) -> None:
-        waiting = self.asked.pop(event.client, None)
-        if waiting is None or waiting.done():
-            return
-        if event.response is not None:
-            waiting.set_result(event.response)
-        else:
-            waiting.set_exception(TransportError(event.reason or "no answer"))
-            waiting.exception()  # whoever waits gets it; nobody else is to be warned
+        self.requests.finished(event)
 
     def _message_seen(self, event: events.MessageSeen) -> None:
         message = event.message

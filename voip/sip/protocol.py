@@ -29,7 +29,6 @@ from voip.errors import (
     EndCause,
     LocalProtocolError,
     RegistrationError,
-    TransportError,
 )
 from voip.hooks import HookRunner, event_hook
 from voip.legs import Extensible
@@ -55,9 +54,6 @@ __all__ = ["SIP", "SessionInitiationProtocol"]
 logger = logging.getLogger("voip.sip")
 
 LegT = TypeVar("LegT", bound="RTPCall")
-
-# What a request of the application leaves to us.
-_OURS = ("Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -316,40 +312,11 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             TransportError: nobody answered.
             LocalProtocolError: nothing waits for this response, or a call sends such requests.
         """
-        driver = self._running
+        requests = self._running.requests
         if isinstance(message, Response):
-            self._respond(message)
+            requests.answer(message)
             return None
-        headers = [(name, value) for name, value in message.headers.items() if name not in _OURS]
-        client = driver.command(
-            lambda machine, now: machine.request(
-                message.method,
-                str(message.uri),
-                now=now,
-                body=message.raw_body,
-                headers=headers,
-                account=self._account,
-            )
-        )
-        if client.done and client.response is None:
-            raise TransportError("the request could not be sent")
-        waiting: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        driver.asked[client] = waiting
-        return await waiting
-
-    def _respond(self, response: Response) -> None:
-        driver = self._running
-        wanted = (response.call_id, response.cseq, response.via.branch)
-        for key, transaction in driver.arrived.items():
-            request = transaction.request
-            assert request is not None
-            if (request.call_id, request.cseq, request.branch) == wanted:
-                answer = functools.partial(driver.machine.respond, transaction, response)
-                driver.place(answer)
-                if response.status_code >= 200:
-                    del driver.arrived[key]
-                return
-        raise LocalProtocolError("no request waits for this response")
+        return await requests.ask(message, self._account)
 
     # Signalling, as a leg uses it
 
