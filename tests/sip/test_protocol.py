@@ -400,6 +400,47 @@ def test_an_application_serves_further_methods():
     between(pager, talk)
 
 
+class Pager(Line):
+    """Keeps the messages that come."""
+
+    def request_received(self, request):
+        self.answers.append(request)
+
+
+PAGER = {"methods": ["MESSAGE"], "accept": ["application/sdp", "text/plain"]}
+
+
+def text(uri):
+    return Request("MESSAGE", uri, Headers([("Content-Type", "text/plain")]), b"hello")
+
+
+def test_who_thinks_for_long_about_a_request_gets_it_once():
+    async def talk(line, phone, uri):
+        sent = asyncio.ensure_future(phone.send(text(uri)))
+        await asyncio.sleep(20)
+        (request,) = line.answers
+        await line.send(request.respond(200, to_tag="x"))
+        assert (await sent).status_code == 200
+
+    between(Pager(**PAGER), talk)
+
+
+def test_an_answer_that_comes_too_late_is_an_error_and_the_next_one_works():
+    async def talk(line, phone, uri):
+        sent = asyncio.ensure_future(phone.send(text(uri)))
+        await asyncio.sleep(40)
+        with pytest.raises(LocalProtocolError):
+            await line.send(line.answers[0].respond(200, to_tag="x"))
+        with pytest.raises(TransportError):
+            await sent
+        sent = asyncio.ensure_future(phone.send(text(uri)))
+        await asyncio.sleep(1)
+        await line.send(line.answers[-1].respond(200, to_tag="x"))
+        assert (await sent).status_code == 200
+
+    between(Pager(**PAGER), talk)
+
+
 def test_a_request_that_nobody_answers_is_an_error():
     async def main():
         async with SIP().serve("127.0.0.2", 5060) as phone:

@@ -178,6 +178,8 @@ class ClientRequest:
         self.core.counters[f"client.{reason}_timeout"] += 1
         if reason == "silence":
             assert self.transaction is not None
+            if self.request.method not in _PROMPT:
+                self._elsewhere()
             self.core.transactions.drop(self.transaction)
         self._next_or_fail("timeout", now)
 
@@ -253,6 +255,17 @@ class ClientRequest:
         self.targets = [one for one in self.targets if canonical_ip(one.host) != host]
         return bool(self.targets)
 
+    def _hurries(self) -> bool:
+        """Tell whether silence means that the server is away, and there is another to go to.
+
+        Nothing tells a server that thinks about a MESSAGE from one that is gone; over another
+        transport it would meet a copy of what it has (482), so that is tried when all time is up.
+        """
+        if self.request.method in _PROMPT:
+            return bool(self.targets)
+        host = self.flow.remote.host if self.flow is not None else ""
+        return any(canonical_ip(one.host) != host for one in self.targets)
+
     def _fail(self, reason: str, now: float) -> None:
         self._finish()
         if self.owner is not None:
@@ -278,7 +291,7 @@ class ClientRequest:
             self._finish()
             return
         self.transaction = core.transactions.request(request, flow, self, now)
-        if self.targets and not flow.reliable:
+        if not flow.reliable and self._hurries():
             self.timer = core.timers.start(now, core.settings.timing.open, "silence", self)
 
     def _stamped(self, flow: Flow) -> Request:
@@ -335,6 +348,8 @@ def rebuilt(request: Request, headers: Headers, body: bytes | None = None) -> Re
     return Request(request.method, request.raw_uri.decode("ascii"), headers, data)
 
 
+# Answered at once by whoever is there: by 100, by a registrar, by the stack itself.
+_PROMPT = ("INVITE", "REGISTER", "OPTIONS")
 _WITH_CONTACT = ("INVITE", "REGISTER", "OPTIONS", "SUBSCRIBE", "UPDATE", "REFER")
 
 
