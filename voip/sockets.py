@@ -18,10 +18,11 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from voip.errors import TransportError
 from voip.machine import Counters
+from voip.poller import READS_PER_WAKE_UP, Poller
 from voip.types import HostPort
 
 __all__ = [
@@ -38,8 +39,6 @@ logger = logging.getLogger(__name__)
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 """The kernel's default holds 256 packets: a stall of 50 ms on a busy socket."""
 
-READS_PER_WAKE_UP = 64
-
 # Not in the socket module (linux/in.h, linux/in6.h, linux/errqueue.h).
 _IP_RECVERR = 11
 _IPV6_RECVERR = 25
@@ -48,12 +47,16 @@ _ORIGIN_LOCAL = 1
 _LINUX = sys.platform == "linux"
 # Where the system takes it, one call fewer for each call's two sockets.
 _NONBLOCKING = getattr(socket, "SOCK_NONBLOCK", 0)
+_DATAGRAMS = int(socket.SOCK_DGRAM | _NONBLOCKING)
 
 # The network is full, a filter said no, the datagram is too long: counted, the call survives.
 _TRANSIENT = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EPERM, errno.EMSGSIZE}
 
 Address = tuple[Any, ...]
 """What the socket module takes and gives: host and port, two more items for IPv6."""
+
+# What `socket.socket` adds to `SocketType` costs 1 µs a socket, and nothing here needs it.
+SocketT = TypeVar("SocketT", bound=socket.SocketType)
 
 
 def socket_family(host: str) -> socket.AddressFamily:
@@ -65,13 +68,22 @@ def bind_udp(host: str, port: int) -> socket.socket:
     """Return a non-blocking UDP socket, bound.
 
     Raises:
-        TransportError: the address is in use, not ours, or not an IP address.
+        TransportError: the address is in use, not ours, or not an IP address, or the process has no
+            sockets left.
     """
-    sock = socket.socket(socket_family(host), socket.SOCK_DGRAM | _NONBLOCKING)
+    return _bound(socket.socket, host, port)
+
+
+def _bound(kind: Callable[..., SocketT], host: str, port: int) -> SocketT:
+    family = socket_family(host)
+    try:
+        sock = kind(family, _DATAGRAMS)
+    except OSError as error:  # too many open files
+        raise _cannot_bind(host, port, error) from error
     try:
         if not _NONBLOCKING:
             sock.setblocking(False)
-        if sock.family == socket.AF_INET6:
+        if family is socket.AF_INET6:
             # `::` next to `0.0.0.0` on one port, and no IPv4 in IPv6 spelling in any flow.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))
@@ -101,7 +113,7 @@ def words(error: OSError) -> str:
     return str(error)
 
 
-def enlarge_receive_buffer(sock: socket.socket, size_bytes: int = RECEIVE_BUFFER_BYTES) -> int:
+def enlarge_receive_buffer(sock: socket.SocketType, size_bytes: int = RECEIVE_BUFFER_BYTES) -> int:
     """Ask for a receive buffer, past the system's limit where we may; log what was granted."""
     options = [socket.SO_RCVBUF]
     if _LINUX:
@@ -143,6 +155,7 @@ class UdpSocket(asyncio.DatagramProtocol):
         lost: called as `lost(remote, reason)` when the network says that a remote is not reached.
         max_bytes: longer datagrams are dropped and counted.
         counters: where drops are counted; own ones when absent.
+        poller: reads the socket with many others; a reader of the loop's own does when absent.
     """
 
     def __init__(
@@ -152,28 +165,45 @@ class UdpSocket(asyncio.DatagramProtocol):
         *,
         max_bytes: int = 65535,
         counters: Counters | None = None,
+        poller: Poller | None = None,
     ) -> None:
         self.counters: Counters = Counter() if counters is None else counters
-        self.closed = False
         self._received = received
         self._lost = lost
         self._max_bytes = max_bytes
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._sock: socket.socket | None = None
-        self._transport: asyncio.DatagramTransport | None = None
-        self._reading = False
-        self._opening: asyncio.Task[Any] | None = None
+        self._poller = poller
+
+    # What most sockets never have is no attribute of theirs: two are made for each call.
+    closed = False
+    _loop: asyncio.AbstractEventLoop | None = None
+    _sock: socket.SocketType | None = None
+    _address: HostPort | None = None
+    _transport: asyncio.DatagramTransport | None = None
+    _opening: asyncio.Task[Any] | None = None
+    _reading = False
+    _tells_errors = False
 
     # Opening and closing
 
     def bind(self, host: str, port: int, loop: asyncio.AbstractEventLoop) -> HostPort:
-        """Bind, and read on the loop.
-
-        Where the loop has no readers, an asyncio transport is made in the background: `opened`
-        waits for it.
+        """Bind, and read on the loop; see `open`.
 
         Returns:
             The address that the socket is bound to.
+
+        Raises:
+            TransportError: the port is in use, or the address is not ours.
+        """
+        self.open(host, port, loop)
+        bound = HostPort(host, port) if port else self.address
+        assert bound is not None
+        return bound
+
+    def open(self, host: str, port: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Bind, and read on the loop, when nobody asks where.
+
+        Where the loop has no readers, an asyncio transport is made in the background: `opened`
+        waits for it.
 
         Raises:
             TransportError: the port is in use, or the address is not ours.
@@ -187,22 +217,29 @@ class UdpSocket(asyncio.DatagramProtocol):
             except OSError as error:
                 raise _cannot_bind(host, port, error) from error
         else:
-            self._read(bind_udp(host, port), loop)
-        bound = HostPort(host, port) if port else self.address
-        assert bound is not None
-        return bound
+            sock = _bound(socket.SocketType, host, port)
+            try:
+                self._read(sock, loop)
+            except OSError as error:
+                self._sock = None
+                sock.close()
+                raise _cannot_bind(host, port, error) from error
 
-    def _read(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        self._sock = sock
+    def _read(self, sock: socket.SocketType, loop: asyncio.AbstractEventLoop) -> None:
+        self._sock, self._address, self._tells_errors = sock, None, False
         try:
-            loop.add_reader(sock.fileno(), self._readable)
+            if self._poller is None:
+                loop.add_reader(sock.fileno(), self._readable)
+            else:
+                self._poller.add(sock.fileno(), self._read_one, loop)
         except NotImplementedError:  # the Proactor loop of Windows
-            endpoint = loop.create_datagram_endpoint(lambda: self, sock=sock)
+            whole = socket.socket(fileno=sock.detach())
+            self._sock = whole
+            endpoint = loop.create_datagram_endpoint(lambda: self, sock=whole)
             self._opening = loop.create_task(endpoint, name="open a UDP socket")
             self._opening.add_done_callback(self._is_open)
         else:
             self._reading = True
-            _report_icmp_errors(sock)
 
     def _is_open(self, opening: asyncio.Task[Any]) -> None:
         self._opening = None
@@ -240,9 +277,12 @@ class UdpSocket(asyncio.DatagramProtocol):
         self.closed = True
         sock, self._sock = self._sock, None
         if sock is not None and self._opening is None:
-            if self._reading and self._loop is not None and not self._loop.is_closed():
-                self._loop.remove_reader(sock.fileno())
-            self._reading = False
+            if self._reading:
+                self._reading = False
+                if self._poller is not None:
+                    self._poller.remove(sock.fileno())
+                elif self._loop is not None and not self._loop.is_closed():
+                    self._loop.remove_reader(sock.fileno())
             sock.close()
         if self._transport is not None:
             self._transport.close()
@@ -252,7 +292,9 @@ class UdpSocket(asyncio.DatagramProtocol):
     def address(self) -> HostPort | None:
         """What the socket is bound to, None when it is closed."""
         if self._sock is not None:
-            return HostPort(*self._sock.getsockname()[:2])
+            if self._address is None:
+                self._address = HostPort(*self._sock.getsockname()[:2])
+            return self._address
         if self._transport is not None:
             name = self._transport.get_extra_info("sockname")
             return None if name is None else HostPort(*name[:2])
@@ -273,13 +315,30 @@ class UdpSocket(asyncio.DatagramProtocol):
                     self._read_errors()
                 return
             except OSError as error:
-                self.counters["receive_error"] += 1
-                if not self._read_errors():
-                    logger.debug("receive failed: %s", error)
+                self._receive_failed(error)
                 continue
             self.datagram_received(data, address)
             if self._sock is None:  # closed by what was received
                 return
+
+    def _read_one(self) -> None:
+        """Read one datagram: a poller asks again as long as there are more."""
+        sock = self._sock
+        if sock is None:
+            return
+        try:
+            data, address = sock.recvfrom(self._max_bytes + 1)
+        except (BlockingIOError, InterruptedError):
+            self._read_errors()
+        except OSError as error:
+            self._receive_failed(error)
+        else:
+            self.datagram_received(data, address)
+
+    def _receive_failed(self, error: OSError) -> None:
+        self.counters["receive_error"] += 1
+        if not self._read_errors():
+            logger.debug("receive failed: %s", error)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Pass one datagram on."""
@@ -328,11 +387,16 @@ class UdpSocket(asyncio.DatagramProtocol):
 
     def send(self, data: bytes, address: Address) -> None:
         """Send one datagram at once. Never raises: what fails is counted, or reported as lost."""
-        if self._sock is None:
+        sock = self._sock
+        if sock is None:
             self._send_by_transport(data, address)
             return
+        if not self._tells_errors:
+            # Errors are about what was sent: many a call's second socket never sends.
+            self._tells_errors = True
+            _report_icmp_errors(sock)
         try:
-            self._sock.sendto(data, address)
+            sock.sendto(data, address)
         except OSError as error:
             self._send_failed(error, data, address)
 
@@ -362,7 +426,7 @@ class UdpSocket(asyncio.DatagramProtocol):
             self._lost(HostPort(*address[:2]), words(error))
 
 
-def _report_icmp_errors(sock: socket.socket) -> None:
+def _report_icmp_errors(sock: socket.SocketType) -> None:
     """Have the kernel queue ICMP errors with the address they are about (ip(7), IP_RECVERR)."""
     if not _LINUX:
         return

@@ -10,11 +10,15 @@ import sys
 import pytest
 
 from voip.errors import PortsExhaustedError, TransportError
+from voip.poller import Poller
 from voip.rtp import RTP, RTPPacket
 from voip.sockets import bind_udp
 from voip.types import HostPort
 
 LOOPBACK = "127.0.0.1"
+
+
+RTCP = b"\x80\xc9\x00\x01" + bytes(4)
 
 
 def packet(sequence_number=1):
@@ -55,9 +59,16 @@ def free_range(pairs):
     raise AssertionError("no free ports")
 
 
-@pytest.fixture
-async def rtp(leaks):
+@pytest.fixture(params=["epoll", "readers"])
+async def rtp(request, leaks, monkeypatch):
+    """Make multiplexers; each test runs with and without a poller for the calls' own ports."""
+    if request.param == "readers":
+        monkeypatch.setattr(Poller, "AVAILABLE", False)
+    elif not Poller.AVAILABLE:
+        pytest.skip("epoll is Linux's")
     made = []
+    readers = asyncio.get_running_loop()._selector.get_map()
+    before = set(readers)
 
     async def make(host=LOOPBACK, pairs=10, **options):
         rtp = RTP(ports=free_range(pairs), **options)
@@ -69,6 +80,8 @@ async def rtp(leaks):
     for one in made:
         one.close()
         assert one.ports.held == 0
+        assert not one.poller
+    assert set(readers) == before
 
 
 @pytest.mark.parametrize("host", [LOOPBACK, "::1"])
@@ -83,7 +96,7 @@ async def test_two_multiplexers_talk_to_each_other(rtp, host):
     own.send(packet(1), own.remote)
     own.send_rtcp(b"\x80\xc8\x00\x06" + bytes(24), own.remote_rtcp)
     shared.send(packet(2), shared.remote)
-    shared.send_rtcp(b"\x80\xc9\x00\x01" + bytes(4), shared.remote_rtcp)
+    shared.send_rtcp(RTCP, shared.remote_rtcp)
     await heard.until(lambda: heard.rtp and heard.rtcp)
     await ours.until(lambda: ours.rtp and ours.rtcp)
     assert heard.rtp == [(packet(1), own.local)]
@@ -171,6 +184,69 @@ async def test_an_unreachable_peer_is_counted_and_the_call_goes_on(rtp):
         peer.sendto(packet(7), own.local)
         await media.until(lambda: media.rtp)
     assert one.counters["media_unreachable"] >= 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the error queue is Linux's")
+async def test_an_unreachable_rtcp_port_is_counted(rtp):
+    one = await rtp()
+    own = one.reserve(LOOPBACK)
+    with bind_udp(LOOPBACK, 0) as closed:
+        nowhere = HostPort(*closed.getsockname())
+    own.send_rtcp(RTCP, nowhere)
+    async with asyncio.timeout(10):
+        while not one.counters["media_unreachable"]:
+            await asyncio.sleep(0)
+
+
+async def test_both_ports_of_a_call_are_nobody_elses(rtp):
+    one = await rtp()
+    own = one.reserve(LOOPBACK)
+    for address in (own.local, own.rtcp_local):
+        with pytest.raises(TransportError, match="in use"):
+            bind_udp(*address)
+    own.close()
+    for address in (own.local, own.rtcp_local):
+        bind_udp(*address).close()
+
+
+async def test_a_call_may_end_others_while_their_packets_wait(rtp):
+    one = await rtp(pairs=4)
+    first, second = one.reserve(LOOPBACK), one.reserve(LOOPBACK)
+    media, other, late = Media(), Media(), Media()
+    first.bind(media)
+    second.bind(other)
+
+    def end(data, addr, now):
+        Media.receive(media, data, addr, now)
+        second.close()
+        media.heir = one.reserve(LOOPBACK)  # gets the descriptors that have just been closed
+        media.heir.bind(late)
+
+    media.receive = end
+    with bind_udp(LOOPBACK, 0) as peer:
+        peer.sendto(packet(1), first.local)
+        peer.sendto(packet(2), second.local)
+        peer.sendto(RTCP, second.rtcp_local)
+        await media.until(lambda: media.rtp)
+        peer.sendto(packet(3), media.heir.local)
+        await late.until(lambda: late.rtp)
+    assert not other.rtp
+    assert [data for data, _ in late.rtp] == [packet(3)]
+    assert not late.rtcp
+
+
+async def test_a_packet_may_close_the_multiplexer(rtp):
+    one = await rtp()
+    owns = [one.reserve(LOOPBACK) for _ in range(3)]
+    media = Media()
+    media.receive = lambda data, addr, now: (media.rtp.append(data), one.close())
+    with bind_udp(LOOPBACK, 0) as peer:
+        for own in owns:
+            own.bind(media)
+            peer.sendto(packet(), own.local)
+        while not media.rtp:
+            await asyncio.sleep(0)
+    assert media.rtp == [packet()]
 
 
 async def test_an_asyncio_endpoint_serves_calls_by_hand(leaks):

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from voip.errors import LocalProtocolError, ParseError, ProtocolError, TransportError
 from voip.machine import Entropy
+from voip.poller import Poller
 from voip.rtp.discovery import PublicAddress, StunQuery
 from voip.rtp.packet import RTPPacket, classify
 from voip.rtp.ports import MediaPorts
@@ -57,6 +58,7 @@ class RealtimeTransportProtocol(UdpSocket):
         calls: the legs that were registered by hand, by remote address; None is the catch-all.
         counters: what was dropped, by reason.
         ticker: gives the plane its ticks while calls have media; None before the first such call.
+        poller: reads the ports that calls have to themselves; None where the system has no epoll.
 
     Args:
         stun_server_address: whom to ask for public addresses; nobody when None.
@@ -79,6 +81,7 @@ class RealtimeTransportProtocol(UdpSocket):
         self.ports = None if ports is None else MediaPorts(ports)
         self.stun_server: HostPort | None = None
         self.ticker: Ticker | None = None
+        self.poller = Poller() if Poller.AVAILABLE else None
         self._stun_name = stun_server_address
         self._entropy = entropy
         self._public = PublicAddress()
@@ -115,6 +118,7 @@ class RealtimeTransportProtocol(UdpSocket):
             self._lost_remote,
             max_bytes=MAX_PACKET_BYTES,
             counters=self.counters,
+            poller=self.poller,
         )
         if port is None and self.ports is not None:
             self._pair = self.ports.take(lambda even: bind_pair(self, rtcp, host, even, loop))

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from voip.errors import TransportError
 from voip.machine import Counters
+from voip.poller import Poller
 from voip.rtp.discovery import PublicAddress, StunQuery
 from voip.rtp.packet import classify
 from voip.rtp.ports import MediaPorts
@@ -33,6 +34,7 @@ class SocketOwner(Protocol):
     """What a media socket asks of the multiplexer."""
 
     counters: Counters
+    poller: Poller | None
 
     def send(self, data: bytes, addr: Any) -> None:
         """Send from the shared socket."""
@@ -158,8 +160,8 @@ def bind_pair(
         TransportError: the address is not ours, or the process has no sockets left.
     """
     try:
-        rtp.bind(host, port, loop)
-        rtcp.bind(host, port + 1, loop)
+        rtp.open(host, port, loop)
+        rtcp.open(host, port + 1, loop)
     except TransportError as error:
         rtp.close()
         if is_in_use(error):
@@ -211,11 +213,20 @@ class OwnSocket(MediaSocket):
         local_host: str,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
+        counters, poller = owner.counters, owner.poller
         self._rtp = UdpSocket(
-            self._received, self._lost, max_bytes=MAX_PACKET_BYTES, counters=owner.counters
+            self._received,
+            self._lost,
+            max_bytes=MAX_PACKET_BYTES,
+            counters=counters,
+            poller=poller,
         )
         self._rtcp = UdpSocket(
-            self._received_rtcp, self._lost, max_bytes=MAX_PACKET_BYTES, counters=owner.counters
+            self._received_rtcp,
+            self._lost,
+            max_bytes=MAX_PACKET_BYTES,
+            counters=counters,
+            poller=poller,
         )
         port = ports.take(lambda port: bind_pair(self._rtp, self._rtcp, bind_host, port, loop))
         super().__init__(owner, HostPort(local_host, port), HostPort(local_host, port + 1))
