@@ -34,8 +34,11 @@ FLOORS = {
         voip.rtp.stream voip.rtp.source voip.rtp.reports
         voip.media.jitter voip.media.vad voip.media.playout
     """,
-    2: "voip.hooks voip.legs voip.rtp.call voip.audio.call voip.audio.activity voip.audio.echo",
-    3: "voip.media.plane voip.media.inline",
+    2: """
+        voip.hooks voip.legs voip.rtp.call
+        voip.audio.call voip.audio.activity voip.audio.echo voip.audio.formats
+    """,
+    3: "voip.media.plane voip.media.inline voip.media.reception voip.media.link",
     4: """
         voip.aio voip.entropy voip.poller voip.sockets voip.watchdog
         voip.sip.answer voip.sip.description voip.sip.driver voip.sip.messaging voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport

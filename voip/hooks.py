@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["HookRunner", "blocking", "check_hooks", "event_hook", "frame_hook"]
+__all__ = ["HookRunner", "OwnHooks", "blocking", "check_hooks", "event_hook", "frame_hook"]
 
 logger = logging.getLogger("voip.hooks")
 
@@ -157,7 +157,7 @@ class HookRunner:
     GRACE = 2.0
     _LOGGED_IN_A_ROW = 5
 
-    __slots__ = ("_failing", "_owner", "_tasks", "_waiting", "_working", "counters", "in_a_row")
+    __slots__ = ("_counters", "_failing", "_owner", "_tasks", "_waiting", "_working", "in_a_row")
 
     def __init__(self, owner: HookOwner) -> None:
         self._owner = owner
@@ -165,8 +165,16 @@ class HookRunner:
         self._tasks: dict[str, Any] = {}
         self._working = 0
         self._failing = False
-        self.counters: Counter[str] = Counter()
+        self._counters: Counter[str] | None = None
         self.in_a_row: dict[str, int] = {}
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What failed, waits and was dropped; made on first use, as few calls have any of it."""
+        counters = self._counters
+        if counters is None:
+            counters = self._counters = Counter()
+        return counters
 
     def fire(self, name: str, *args: Any) -> None:
         """Call an event hook through the instance; what it raises is counted and reported."""
@@ -262,6 +270,20 @@ class HookRunner:
         """Cancel every hook that still runs."""
         for task in list(self._tasks.values()):
             task.cancel()
+
+
+class OwnHooks:
+    """Gives an object its runner, when it is first asked for.
+
+    What `functools.cached_property` does, without the lock that it takes up to Python 3.11
+    (1.6 µs, in the life of every call).
+    """
+
+    def __get__(self, owner: Any, _: type[Any] | None = None) -> HookRunner:
+        if owner is None:
+            return self  # type: ignore[return-value]
+        runner = vars(owner)["hooks"] = HookRunner(owner)
+        return runner
 
 
 class _Outcome:

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
 from voip import codecs
+from voip.audio.formats import choose, codec_named
 from voip.codecs.base import Decoder, RTPCodec
-from voip.errors import CallEnded, UnsupportedCodecError
+from voip.errors import CallEnded
 from voip.hooks import frame_hook
 from voip.logs import call_event
 from voip.media.dsp import FloatArray, resample, rms
 from voip.media.playout import Playout, Ticket
 from voip.rtp.call import RTPCall
 from voip.rtp.packet import RTPPacket
-from voip.sdp.types import Attribute, MediaDescription, RTPPayloadFormat, parse_digits
+from voip.sdp.types import MediaDescription, parse_digits
 
 __all__ = ["AudioCall"]
 
 logger = logging.getLogger("voip.audio")
 
-_FIRST_DYNAMIC = 96
 _BEST_FIRST = ("opus", "g722", "pcma", "pcmu")
 # Frames and packets that an overridden `emit_audio` may leave waiting: 1.3 s.
 _SLOW_LIMIT = 64
@@ -67,10 +67,10 @@ class AudioCall(RTPCall):
     _playout: Playout = field(init=False, repr=False)
     _decoder: Decoder | None = field(init=False, default=None, repr=False)
     _made_up: bool = field(init=False, default=False, repr=False)
-    _line: deque[Ticket] = field(init=False, default_factory=deque, repr=False)
+    _line: list[Ticket] = field(init=False, default_factory=list, repr=False)
     _pump: Any = field(init=False, default=None, repr=False)
     _next_at: float | None = field(init=False, default=None, repr=False)
-    _slow: deque[Any] = field(init=False, default_factory=deque, repr=False)
+    _slow: deque[Any] | None = field(init=False, default=None, repr=False)
     _emitter: Any = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -82,8 +82,9 @@ class AudioCall(RTPCall):
         """
         super().__post_init__()
         self.codec = self._codec_for(self.media, None)
-        self._playout = Playout(self.payload_type, self.codec, ssrc=self._random(4))
-        call_event(logger, "call_started", caller=self.caller, **self._facts())
+        self._playout = Playout(self.payload_type, self.codec)
+        if logger.isEnabledFor(logging.INFO):
+            call_event(logger, "call_started", caller=self.caller, **self._facts())
 
     def _facts(self) -> dict[str, Any]:
         fmt = self.media.fmt[0]
@@ -99,11 +100,7 @@ class AudioCall(RTPCall):
     @classmethod
     def _codec_for(cls, media: MediaDescription, ptime_ms: int | None) -> type[RTPCodec]:
         fmt = media.fmt[0]
-        if not fmt.encoding_name:
-            raise ValueError(f"No encoding name for payload type {fmt.payload_type}")
-        name = fmt.encoding_name.lower()
-        known = {one.encoding_name.lower(): one for one in cls.PREFERRED_CODECS}
-        codec = known.get(name) or codecs.get(fmt.encoding_name)
+        codec = codec_named(cls.PREFERRED_CODECS, fmt)
         if ptime_ms is None:
             ptime_ms = parse_digits(media.value("ptime") or "", 200)
         return codec.for_format(fmt, ptime_ms=ptime_ms or cls._own_ptime_ms())
@@ -116,6 +113,8 @@ class AudioCall(RTPCall):
 
     def _use_media(self, media: MediaDescription, ptime_ms: int | None) -> None:
         """Go on with what was agreed on anew; the streams' state stays where the codec does."""
+        if media is self.media and ptime_ms == self.codec.ptime_ms:
+            return  # what `__post_init__` found is what was agreed on: the usual case
         codec = self._codec_for(media, ptime_ms)
         self.media = media
         self._playout.payload_type = self.payload_type
@@ -151,28 +150,7 @@ class AudioCall(RTPCall):
         Raises:
             UnsupportedCodecError: none is offered and supported; a NotImplementedError, too.
         """
-        offered: Sequence[RTPPayloadFormat] = remote_media.fmt
-        told = remote_media.attribute("ptime") or remote_media.attribute("maxptime")
-        ptime_ms = None if told else cls._own_ptime_ms()
-        for codec in cls.PREFERRED_CODECS:
-            fmt = _match(codec, offered)
-            if fmt is None:
-                continue
-            sent = codec.for_format(fmt, ptime_ms=ptime_ms)
-            duration_ms = round(1000 * sent.frame_size / sent.sample_rate_hz)
-            attributes = [] if duration_ms == 20 else [Attribute("ptime", str(duration_ms))]
-            return MediaDescription(
-                media=remote_media.media,
-                port=0,
-                proto=remote_media.proto,
-                fmt=[fmt],
-                attributes=attributes,
-            )
-        supported = ", ".join(codec.encoding_name for codec in cls.PREFERRED_CODECS)
-        names = ", ".join(str(fmt.encoding_name or fmt.payload_type) for fmt in offered)
-        raise UnsupportedCodecError(
-            f"No codec in common: offered {names or 'nothing'}; supported {supported or 'nothing'}"
-        )
+        return choose(cls.PREFERRED_CODECS, remote_media, cls._own_ptime_ms())
 
     # What comes
 
@@ -225,18 +203,21 @@ class AudioCall(RTPCall):
 
     def _emit_later(self, item: RTPPacket | FloatArray) -> None:
         """Queue a packet for `emit_audio`, or a frame that stands in for one."""
-        if len(self._slow) >= _SLOW_LIMIT:
-            self._slow.popleft()
+        waiting = self._slow
+        if waiting is None:
+            waiting = self._slow = deque()
+        if len(waiting) >= _SLOW_LIMIT:
+            waiting.popleft()
             self.hooks.counters["emit_audio_dropped"] += 1
-        self._slow.append(item)
+        waiting.append(item)
         if self._emitter is None:
-            self._emitter = self._spawn(self._emit(), "media emit")
+            self._emitter = self._spawn(self._emit(waiting), "media emit")
         self._wake("emit")
 
-    async def _emit(self) -> None:
+    async def _emit(self, waiting: deque[Any]) -> None:
         while True:
-            while self._slow:
-                await self._emit_one(self._slow.popleft())
+            while waiting:
+                await self._emit_one(waiting.popleft())
             await self._wait("emit")
 
     async def _emit_one(self, item: RTPPacket | FloatArray) -> None:
@@ -326,7 +307,17 @@ class AudioCall(RTPCall):
 
     def next_rtp_packet(self, payload: bytes) -> RTPPacket:
         """Return the next packet, without marker; sequence and timestamp move on."""
-        return self._playout.stamp(payload)
+        playout = self._playout
+        if playout.ssrc < 0:
+            self._draw_ssrc()
+        return playout.stamp(payload)
+
+    def _draw_ssrc(self) -> int:
+        """Return our source; drawn when it is first needed, as an engine draws one of its own."""
+        playout = self._playout
+        if playout.ssrc < 0:
+            playout.ssrc = self._random(4)
+        return playout.ssrc
 
     @classmethod
     def resample(
@@ -389,37 +380,21 @@ class AudioCall(RTPCall):
         self.cancel_audio()
 
 
-def _match(codec: type[RTPCodec], offered: Sequence[RTPPayloadFormat]) -> RTPPayloadFormat | None:
-    """Return the offered format that a codec can serve: by its number first, then by name."""
-    name = codec.encoding_name.lower()
-    for fmt in offered:
-        said = fmt.encoding_name and fmt.encoding_name.lower()
-        if fmt.payload_type != codec.payload_type:
-            continue
-        # RFC 3551 §3: a dynamic number means what its rtpmap says, and nothing without one.
-        static = fmt.payload_type < _FIRST_DYNAMIC
-        if (said == name or (static and not said)) and codec.supports(fmt):
-            return fmt
-    for fmt in offered:
-        named = fmt.payload_type >= _FIRST_DYNAMIC and (fmt.encoding_name or "").lower() == name
-        if named and codec.supports(fmt):
-            return fmt
-    return None
-
-
-def _read_through(name: str, attribute: str) -> None:
+def _read_through(
+    name: str, attribute: str, read: Callable[[AudioCall], int] | None = None
+) -> None:
     """Make a field of AudioCall show what the playout, its single writer, holds."""
 
-    def read(self: AudioCall) -> int:
+    def held(self: AudioCall) -> int:
         value: int = getattr(self._playout, attribute)
         return value
 
     def write(self: AudioCall, value: int) -> None:
         setattr(self._playout, attribute, value)
 
-    setattr(AudioCall, name, property(read, write))
+    setattr(AudioCall, name, property(read or held, write))
 
 
 _read_through("rtp_sequence_number", "sequence_number")
 _read_through("rtp_timestamp", "timestamp")
-_read_through("rtp_ssrc", "ssrc")
+_read_through("rtp_ssrc", "ssrc", AudioCall._draw_ssrc)

@@ -27,6 +27,8 @@ MAX_PACKET_SECONDS = 0.12
 
 _PTIMES_MS = (10, 20, 30, 40, 60)
 _MOST_VARIANTS = 64
+# Whoever overrides one of these also says what silence is.
+_SENDING = {"encode", "encoder_class", "create_encoder"}
 
 
 class Decoder:
@@ -172,6 +174,9 @@ class RTPCodec:
     #: Packet times that can be sent, in milliseconds.
     ptimes_ms: ClassVar[tuple[int, ...]] = _PTIMES_MS
 
+    #: What a sample of silence is in a codec without memory; empty where the encoder must be asked.
+    silent_sample: ClassVar[bytes] = b""
+
     #: The packet time that a format gets without a wish of the peer; 0 is `ptime_ms`.
     preferred_ptime_ms: ClassVar[int] = 0
 
@@ -187,6 +192,8 @@ class RTPCodec:
             cls.decoder_class = _WrappedDecoder
         if "encode" in own and "encoder_class" not in own:
             cls.encoder_class = _WrappedEncoder
+        if "silent_sample" not in own and own.keys() & _SENDING:
+            cls.silent_sample = b""
         timed = "ptime_ms" in own or "sample_rate_hz" in own
         if "rtp_clock_rate_hz" not in own and ("sample_rate_hz" in own or not _has_clock(cls)):
             cls.rtp_clock_rate_hz = cls.sample_rate_hz
@@ -267,6 +274,11 @@ class RTPCodec:
     def create_encoder(cls) -> Encoder:
         """Return the sending side of one call."""
         return cls.encoder_class(cls)
+
+    @classmethod
+    def silence(cls) -> bytes:
+        """Return the payload of a silent frame where it is always the same, else nothing."""
+        return cls.silent_sample * (cls.frame_size * cls.channels)
 
     @classmethod
     def to_payload_format(cls) -> RTPPayloadFormat:

@@ -47,5 +47,6 @@ class L16(RTPCodec):
     preferred_ptime_ms = 20
     sample_bytes = 2
     most_channels = 2
+    silent_sample = b"\0\0"
     decoder_class = _Decoder
     encoder_class = _Encoder

@@ -23,5 +23,6 @@ class PCMA(RTPCodec):
     encoding_name = "pcma"
     sample_rate_hz = 8000
     sample_bytes = 1
+    silent_sample = b"\xd5"
     decoder_class = _Decoder
     encoder_class = _Encoder

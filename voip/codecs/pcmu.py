@@ -23,5 +23,6 @@ class PCMU(RTPCodec):
     encoding_name = "pcmu"
     sample_rate_hz = 8000
     sample_bytes = 1
+    silent_sample = b"\xff"
     decoder_class = _Decoder
     encoder_class = _Encoder

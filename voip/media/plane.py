@@ -41,7 +41,7 @@ class InlinePlane:
         self.unix_offset = 0.0
         self.legs: set[InlineMedia] = set()
         # Per packet time, a ring of slots: which legs are due in each. A leg stays in its slot.
-        self._wheels: dict[int, list[list[InlineMedia]]] = {}
+        self._wheels: dict[int, list[dict[InlineMedia, None]]] = {}
         self._tick = 0
         self._epoch = 0.0
         self._now = 0.0
@@ -69,9 +69,7 @@ class InlinePlane:
         self._now = now
         if agreement is not None and isinstance(leg, AudioCall):
             leg._use_media(agreement.media, agreement.ptime_ms)
-        media = InlineMedia(self, leg, link, source, now)
-        if agreement is not None:
-            media.agree(agreement)
+        media = InlineMedia(self, leg, link, source, agreement, now)
         leg.wire = media
         leg._engine = media
         leg._transmit = link.send
@@ -121,10 +119,10 @@ class InlinePlane:
         period = media.period
         wheel = self._wheels.get(period)
         if wheel is None:
-            wheel = self._wheels[period] = [[] for _ in range(period)]
+            wheel = self._wheels[period] = [{} for _ in range(period)]
         media.place = wheel[slot % period]
-        media.place.append(media)
+        media.place[media] = None
 
     @staticmethod
     def _take_out(media: InlineMedia) -> None:
-        media.place.remove(media)
+        media.place.pop(media, None)

@@ -38,6 +38,9 @@ class SendingCodec(Protocol):
     def create_encoder(self) -> Any:
         """Return an encoder for one call."""
 
+    def silence(self) -> bytes:
+        """Return the payload of a silent frame where it is always the same, else nothing."""
+
 
 class Ticket:
     """Follows what one caller pushed.
@@ -60,7 +63,7 @@ class Playout:
     Args:
         payload_type: the negotiated number.
         codec: gives frame size, timestamp step and, on first use, the encoder.
-        ssrc: our source.
+        ssrc: our source; below zero until whoever stamps packets sets it.
         limit_frames: how much may be queued.
 
     Attributes:
@@ -75,11 +78,10 @@ class Playout:
         "_encoder",
         "_increment",
         "_limit",
-        "_nobody",
         "_offset",
         "_paused",
+        "_quiet",
         "_segments",
-        "_silence",
         "changed",
         "frame_size",
         "payload_type",
@@ -91,7 +93,7 @@ class Playout:
     )
 
     def __init__(
-        self, payload_type: int, codec: SendingCodec, *, ssrc: int, limit_frames: int = 50
+        self, payload_type: int, codec: SendingCodec, *, ssrc: int = -1, limit_frames: int = 50
     ) -> None:
         self.payload_type = payload_type
         self.ssrc = ssrc
@@ -101,7 +103,6 @@ class Playout:
         self._segments: deque[tuple[FloatArray, Ticket]] = deque()
         self._offset = 0
         self._paused = True
-        self._nobody = Ticket()
         self.queued = 0
         self.changed = False
         self.use(codec, limit_frames=limit_frames)
@@ -113,7 +114,7 @@ class Playout:
         self.frame_size = int(codec.frame_size)
         self._increment = int(codec.timestamp_increment)
         self._limit = limit_frames * self.frame_size
-        self._silence = np.zeros(self.frame_size, np.float32)
+        self._quiet: bytes | None = None
 
     def begin(self, entropy: Entropy) -> None:
         """Start the stream at random numbers (RFC 3550 §5.1) with a source of its own (§8.1)."""
@@ -143,7 +144,7 @@ class Playout:
         if taken <= 0:
             return 0
         if ticket is None:
-            ticket = self._nobody
+            ticket = Ticket()
         ticket.pending += taken
         self._segments.append((audio[:taken], ticket))
         self.queued += taken
@@ -203,13 +204,21 @@ class Playout:
         """
         frame = self.take()
         if frame is None:
-            if not silence:
-                return None
-            frame = self._silence
+            return (self._silence(), self._paused) if silence else None
         encoder = self._encoder
         if encoder is None:
             encoder = self._encoder = self._codec.create_encoder()
         return encoder.encode(frame), self._paused
+
+    def _silence(self) -> bytes:
+        """Return a frame of silence, by the encoder only where its state asks for it."""
+        if self._quiet is None:
+            self._quiet = self._codec.silence()
+        if self._quiet:
+            return self._quiet
+        if self._encoder is None:
+            self._encoder = self._codec.create_encoder()
+        return self._encoder.encode(np.zeros(self.frame_size, np.float32))
 
     def stamp(self, payload: bytes, *, marker: bool = False) -> RTPPacket:
         """Return the next packet: it carries the current values, which then move on."""

@@ -8,16 +8,16 @@ hand works without an engine.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import os
 from collections.abc import Callable, Coroutine
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from voip.errors import CallEnded, EndCause
-from voip.hooks import HookRunner, event_hook, frame_hook
+from voip.hooks import OwnHooks, event_hook, frame_hook
 from voip.legs import Extensible
 from voip.logs import call_event, mask
 from voip.rtp.packet import RTPPacket
@@ -129,22 +129,21 @@ class RTPCall(Extensible):
     _engine: MediaEngine | None = field(init=False, default=None, repr=False)
     _transmit: Callable[[bytes, Any], None] | None = field(init=False, default=None, repr=False)
     _ended: CallEnded | None = field(init=False, default=None, repr=False)
-    _tasks: set[asyncio.Task[Any]] = field(init=False, default_factory=set, repr=False)
+    # A set of its own once there is a task; most calls never have one.
+    _tasks: AbstractSet[asyncio.Task[Any]] = field(init=False, default=frozenset(), repr=False)
     _waiters: dict[str, list[asyncio.Future[None]]] = field(
         init=False, default_factory=dict, repr=False
     )
     _worker: ThreadPoolExecutor | None = field(init=False, default=None, repr=False)
+
+    #: Runs the hooks of this leg, and counts what fails in them.
+    hooks = OwnHooks()
 
     def __post_init__(self) -> None:
         """Derive what follows from the fields; subclasses call `super().__post_init__()`."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.call_id or hex(id(self))} {mask(self.caller)}>"
-
-    @functools.cached_property
-    def hooks(self) -> HookRunner:
-        """Runs the hooks of this leg, and counts what fails in them."""
-        return HookRunner(self)
 
     @property
     def remote_address(self) -> Any:
@@ -234,8 +233,9 @@ class RTPCall(Extensible):
         for task in self._tasks:
             if task.get_name().startswith("media "):
                 task.cancel()
-        facts = self._facts() | {"cause": reason.cause.value, "status": reason.status}
-        call_event(logger, "call_ended", caller=self.caller, **facts, phrase=reason.phrase)
+        if logger.isEnabledFor(logging.INFO):
+            facts = self._facts() | {"cause": reason.cause.value, "status": reason.status}
+            call_event(logger, "call_ended", caller=self.caller, **facts, phrase=reason.phrase)
         self.hooks.fire("call_ended", reason)
         self.hooks.close(self._stop_worker)
 
@@ -260,11 +260,15 @@ class RTPCall(Extensible):
     def _spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Start a task that this leg owns; its failure is reported."""
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
-        self._tasks.add(task)
+        tasks = self._tasks
+        if not isinstance(tasks, set):
+            tasks = self._tasks = set()
+        tasks.add(task)
         task.add_done_callback(self._task_done)
         return task
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
+        assert isinstance(self._tasks, set)
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.hooks.failed(task.get_name(), error)
@@ -287,9 +291,10 @@ class RTPCall(Extensible):
         await future
 
     def _wake(self, what: str) -> None:
-        for future in self._waiters.pop(what, ()):
-            if not future.done():
-                future.set_result(None)
+        if self._waiters:
+            for future in self._waiters.pop(what, ()):
+                if not future.done():
+                    future.set_result(None)
 
     @staticmethod
     def _random(size: int) -> int:

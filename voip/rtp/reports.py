@@ -53,7 +53,6 @@ class RTCPSession:
         streams: what we received.
         remote: the peer's last report on us, or None.
         round_trip_s: the last round trip, in seconds, or None.
-        counters: what was dropped, by reason.
     """
 
     def __init__(
@@ -64,12 +63,12 @@ class RTCPSession:
         entropy: Entropy,
         *,
         streams: ReceiveStreams | None = None,
+        sent: SendStatistics | None = None,
     ) -> None:
         self.ssrc = ssrc
         self.clock_rate_hz = clock_rate_hz
-        self.sent = SendStatistics()
+        self.sent = SendStatistics() if sent is None else sent
         self.streams = ReceiveStreams(clock_rate_hz) if streams is None else streams
-        self.counters: Counters = self.streams.counters
         self.remote: ReportBlock | None = None
         self.round_trip_s: float | None = None
         self._description = SourceDescription.of(ssrc, cname)
@@ -78,6 +77,11 @@ class RTCPSession:
         self._previous: float | None = None
         #: Middle NTP bits of our last sender reports and when they left.
         self._left: deque[tuple[int, float]] = deque(maxlen=8)
+
+    @property
+    def counters(self) -> Counters:
+        """What was dropped, by reason: those of `streams`."""
+        return self.streams.counters
 
     def start(self, now: float) -> None:
         """Begin to report: the first one after half the interval (§6.2)."""

@@ -102,11 +102,23 @@ class RemoteSource:
         locked: the address that packets are accepted from; None before the first is.
         released: packets that were held for the address that has just been locked; deliver them,
             oldest first, before the packet that was accepted, and clear the list (`take_released`).
-        counters: what was dropped, by reason.
     """
 
+    __slots__ = (
+        "_candidates",
+        "_counters",
+        "_may_send",
+        "_named",
+        "_rtcp",
+        "_settled",
+        "_unproven",
+        "locked",
+        "released",
+        "rules",
+    )
+
     def __init__(self, rules: SourceRules, counters: Counters | None = None) -> None:
-        self.counters: Counters = Counters() if counters is None else counters
+        self._counters = counters
         self.locked: HostPort | None = None
         self.released: list[RTPPacket] = []
         self._rtcp: HostPort | None = None
@@ -116,14 +128,26 @@ class RemoteSource:
         self._configure(rules)
         self._named = self.rules.sdp
 
+    @property
+    def counters(self) -> Counters:
+        """What was dropped, by reason; made on first use, as most calls drop nothing."""
+        counters = self._counters
+        if counters is None:
+            counters = self._counters = Counters()
+        return counters
+
     def _configure(self, rules: SourceRules) -> None:
         sdp = _canonical(rules.sdp)
         signalling_ip = rules.signalling_ip and _one_spelling(rules.signalling_ip)
         self.rules = SourceRules(
-            rules.mode, sdp, signalling_ip, rules.payload_types, _canonical(rules.sdp_rtcp)
+            rules.mode,
+            sdp,
+            signalling_ip,
+            rules.payload_types,
+            _canonical(rules.sdp_rtcp),
+            rules.trusted,
+            rules.acknowledged,
         )
-        self.rules.trusted = rules.trusted
-        self.rules.acknowledged = rules.acknowledged
         self._may_send = sdp is not None and may_send_to(sdp, signalling_ip)
 
     def renegotiated(self, rules: SourceRules) -> None:
@@ -300,7 +324,10 @@ _one_spelling = lru_cache(maxsize=1024)(canonical_ip)
 
 
 def _canonical(address: HostPort | None) -> HostPort | None:
-    return None if address is None else HostPort(_one_spelling(address.host), address.port)
+    if address is None:
+        return None
+    host = _one_spelling(address.host)
+    return address if host == address.host else HostPort(host, address.port)
 
 
 _CGNAT = ipaddress.IPv4Network("100.64.0.0/10")

@@ -38,6 +38,9 @@ STALE_SECONDS = 2.0
 _COMPACT = 65536
 
 
+_NEVER = float("-inf")
+
+
 class ReceiveStream:
     """One SSRC: sequence validity (A.1), loss (A.3), jitter (A.8).
 
@@ -206,15 +209,24 @@ class ReceiveStreams:
 
     Attributes:
         active: the source that is heard, or None.
-        counters: what was dropped, by reason.
     """
+
+    __slots__ = ("_counters", "_open_until", "_streams", "active", "clock_rate_hz")
 
     def __init__(self, clock_rate_hz: int, counters: Counters | None = None) -> None:
         self.clock_rate_hz = clock_rate_hz
         self.active: ReceiveStream | None = None
-        self.counters: Counters = Counters() if counters is None else counters
+        self._counters = counters
         self._streams: dict[int, ReceiveStream] = {}
-        self._open_until = float("-inf")
+        self._open_until = _NEVER
+
+    @property
+    def counters(self) -> Counters:
+        """What was dropped, by reason; made on first use, as most calls drop nothing."""
+        counters = self._counters
+        if counters is None:
+            counters = self._counters = Counters()
+        return counters
 
     def get(self, ssrc: int) -> ReceiveStream | None:
         """Return what is known about a source, or None."""
@@ -254,7 +266,7 @@ class ReceiveStreams:
         if active is not None:
             self.counters["rtp_ssrc_changed"] += 1
         self.active = stream
-        self._open_until = float("-inf")
+        self._open_until = _NEVER
         return (packet,) if first is None else (first, packet)
 
     def _admit(self, ssrc: int, now: float) -> ReceiveStream | None:
