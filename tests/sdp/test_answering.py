@@ -326,6 +326,18 @@ def test_the_unusual_is_answered_in_full_each_time(name, local):
     assert choose.asked == 3
 
 
+@pytest.mark.parametrize(
+    "row",
+    ["a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x", "a=ice-pwd:x", "a=key-mgmt:mikey x", "k=x"],
+)
+def test_secrets_are_not_remembered(row):
+    offer = WIRES["sipp"] + row.encode() + b"\r\n"
+    book = AnswerBook(choosing(*NAMES))
+    for _ in range(2):
+        assert by_book(offer, LOCALS[0], book) == in_full(offer, LOCALS[0], choosing(*NAMES))
+    assert book._known == {}
+
+
 def test_refusals_are_not_remembered():
     choose = choosing()
     book = AnswerBook(choose)

@@ -186,6 +186,33 @@ def test_a_leg_that_returns_no_format_is_told():
         make_answer(offer(), choose=lambda m: MediaDescription("audio", 0, m.proto), local=LOCAL)
 
 
+def test_an_m_line_without_formats_is_refused_before_the_leg_looks_at_the_first():
+    def choose(media):
+        return MediaDescription("audio", 0, media.proto, [media.fmt[0]])
+
+    empty = "m=audio 5000 RTP/AVP"
+    with pytest.raises(UnsupportedCodecError, match="no format"):
+        make_answer(offer(media=empty), choose=choose, local=LOCAL)
+    second = offer("m=audio 6000 RTP/AVP 0", media=empty)
+    assert make_answer(second, choose=choose, local=LOCAL)[1].index == 1
+    with pytest.raises(NegotiationError, match="no format of the offer"):
+        accept_answer(make_offer([PCMU], local=LOCAL), offer(media=empty))
+
+
+def test_an_agreement_whose_format_was_taken_out_has_no_codec():
+    _, agreed = answered(offer())
+    agreed.media.fmt.clear()
+    with pytest.raises(NegotiationError, match="no format"):
+        _ = agreed.codec
+    assert answered(offer(), previous=agreed)[1].codec == PCMA
+
+
+def test_descriptions_without_any_stream_agree_on_nothing():
+    empty = SessionDescription.parse(bytes(offer()).partition(b"m=")[0])
+    with pytest.raises(NegotiationError, match="no audio"):
+        accept_answer(empty, empty)
+
+
 def test_what_a_leg_raises_otherwise_comes_through():
     with pytest.raises(ZeroDivisionError):
         make_answer(offer(), choose=lambda media: 1 / 0, local=LOCAL)

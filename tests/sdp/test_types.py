@@ -104,6 +104,29 @@ def test_an_rtpmap_that_makes_no_sense_leaves_the_format_without_a_name():
     assert len(media.attributes) == 2
 
 
+def test_a_line_about_a_format_tells_no_value_from_an_empty_one():
+    media = MediaDescription.parse("m=audio 9 RTP/AVP 0\na=fmtp\na=fmtp:\na=rtpmap\na=rtpmap:")
+    named = [(one.name, one.value) for one in media.attributes]
+    assert named == [("fmtp", None), ("fmtp", ""), ("rtpmap", None), ("rtpmap", "")]
+
+
+def test_long_lines_about_a_format_are_read_like_short_ones():
+    long = "x" * 90
+    media = MediaDescription.parse(
+        f"m=audio 9 RTP/AVP 96 97\na=fmtp:96 {long}\na=fmtp:96 {long}\na=rtpmap:97 {long}/8000"
+    )
+    assert [fmt.fmtp for fmt in media.fmt] == [long, None]
+    assert [one.value for one in media.attributes] == [f"96 {long}", f"97 {long}/8000"]
+
+
+def test_two_sections_with_the_same_lines_share_nothing():
+    text = "m=audio 9 RTP/AVP 96\na=rtpmap:96 opus/48000/2\na=fmtp:96 x\na=sendonly"
+    first, second = MediaDescription.parse(text), MediaDescription.parse(text)
+    first.fmt[0].encoding_name = first.fmt[0].fmtp = first.attributes[0].name = "spoilt"
+    assert second == MediaDescription.parse(text)
+    assert str(second) == text.replace("\n", "\r\n") + "\r\n"
+
+
 def test_formats_of_other_transports_are_kept_as_words():
     media = MediaDescription.parse("m=image 5000 udptl t38")
     assert (media.fmt, media.tokens) == ([], ("t38",))
@@ -133,6 +156,11 @@ def test_formats_of_other_transports_are_kept_as_words():
 def test_refuses_sections_that_cannot_be_represented(text):
     with pytest.raises(ParseError):
         MediaDescription.parse(text)
+
+
+def test_no_lines_are_no_section():
+    with pytest.raises(ParseError):
+        MediaDescription.parse([])
 
 
 def test_blanks_between_words_do_not_matter():

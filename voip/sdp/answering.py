@@ -22,6 +22,8 @@ MAX_REMEMBERED_BYTES = 2048
 #: The addresses of ours under which one offer may be remembered; a host has few.
 MAX_ADDRESSES = 4
 
+#: A second port, and secrets: these are of one call only, and not ours to keep.
+_UNUSUAL = (b"\na=rtcp:", b"\na=crypto:", b"\na=ice-", b"\na=key-mgmt:", b"\nk=")
 _HEAD = b"v=0\r\no="
 _STREAM = b"\r\nm=audio "
 _new = object.__new__
@@ -32,7 +34,7 @@ class AnswerBook:
 
     Remembered is what does not vary from call to call: the lines of the offer but o=, without the
     port of the stream, and beside them our address and whether we share a port with RTCP. Offers
-    with more than one m= line, with a=rtcp:, refused, very long or unusual ones, and answers that
+    with more than one m= line, a=rtcp: or secrets, very long or unusual ones, and answers that
     hold are made in full each time; so is whatever fails.
     """
 
@@ -263,10 +265,10 @@ def _is_plain(local: LocalMedia) -> bool:
 
 
 def _is_usual(key: bytes, agreed: Agreement) -> bool:
-    """Tell whether an offer with this key has one m= line, and one port in it that matters."""
+    """Tell whether an offer with this key, and what came of it, may be remembered."""
     # Another type than ours, which `choose` may return, could not be made again.
     ours = all(type(one) is RTPPayloadFormat for one in agreed.media.fmt)
-    return ours and key.count(b"\nm=") == 1 and b"\na=rtcp:" not in key
+    return ours and key.count(b"\nm=") == 1 and not any(line in key for line in _UNUSUAL)
 
 
 def _first_address(offer: SessionDescription) -> HostPort | None:

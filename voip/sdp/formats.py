@@ -16,6 +16,7 @@ __all__ = [
     "first_common",
     "numbered",
     "parse_digits",
+    "take_line",
     "telephone_event",
     "telephone_events",
 ]
@@ -77,10 +78,10 @@ _UNKNOWN = (None, None, 1)
 NUMBERS = {str(number): number for number in range(128)}
 
 
-# The same dozen of mappings come in every offer; bounded, and no result depends on it.
-@lru_cache(maxsize=256)
 def _mapping(text: str) -> StaticFormat | None:
     """Read `name/rate[/channels]`, at most 64 characters, or return None."""
+    if len(text) > 64:
+        return None
     name, _, rest = text.strip(" \t").partition("/")
     rate, slash, count = rest.partition("/")
     rate_hz = parse_digits(rate, 0xFFFFFFFF)
@@ -151,7 +152,7 @@ class RTPPayloadFormat:
 
     def map(self, mapping: str) -> bool:
         """Take `name/rate[/channels]`; False, and nothing changed, when it is none."""
-        found = _mapping(mapping) if len(mapping) <= 64 else None
+        found = _mapping(mapping)
         if found is None:
             return False
         self.encoding_name, self.sample_rate, self.channels = found
@@ -178,6 +179,43 @@ class RTPPayloadFormat:
 
     def __str__(self) -> str:
         return f"{self.payload_type} {self.rtpmap}"
+
+
+def take_line(row: str, formats: dict[str, RTPPayloadFormat], mapped: set[str]) -> bool:
+    """Let an `a=rtpmap:` or `a=fmtp:` line tell about its format.
+
+    Args:
+        row: the line.
+        formats: the formats of the section, by their numbers.
+        mapped: the numbers that had their rtpmap; the first of two lines counts.
+
+    Returns:
+        Whether the line made sense; one that did not stays an attribute.
+    """
+    number, mapping, parameters = _remembered(row) if len(row) <= 80 else _read(row)
+    known = formats.get(number)
+    if known is None:
+        return False
+    if parameters is not None:
+        if known.fmtp is not None:
+            return False
+        known.fmtp = parameters
+    else:
+        if mapping is None or number in mapped:
+            return False
+        known.encoding_name, known.sample_rate, known.channels = mapping
+        mapped.add(number)
+    return True
+
+
+def _read(row: str) -> tuple[str, StaticFormat | None, str | None]:
+    """Return the number of the format, and its mapping or its parameters."""
+    number, _, text = row.partition(":")[2].partition(" ")
+    return (number, None, text) if row.startswith("a=fmtp") else (number, _mapping(text), None)
+
+
+# The same few dozen lines come in every offer; bounded, and no result depends on it.
+_remembered = lru_cache(maxsize=512)(_read)
 
 
 def telephone_event(

@@ -7,14 +7,12 @@ directions and every form of hold, RTCP, packet time, telephone-event.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from voip.errors import NegotiationError, UnsupportedCodecError
 from voip.sdp.formats import first_common, numbered, telephone_event, telephone_events
-from voip.sdp.messages import SessionDescription
+from voip.sdp.messages import SessionDescription, media_host
 from voip.sdp.types import (
     Attribute,
     ConnectionData,
@@ -22,15 +20,15 @@ from voip.sdp.types import (
     MediaDescription,
     Origin,
     RTPPayloadFormat,
+    Timing,
     parse_digits,
 )
-from voip.types import HostPort, canonical_ip, is_unspecified
+from voip.types import HostPort
 
 __all__ = ["Agreement", "LocalMedia", "accept_answer", "make_answer", "make_offer"]
 
 #: AVPF only adds feedback that may be left unused (RFC 4585 §4.1); SAVP needs keys.
 _PLAIN = ("RTP/AVP", "RTP/AVPF")
-_PTIMES = ("ptime", "maxptime")
 
 
 @dataclass(slots=True)
@@ -91,8 +89,15 @@ class Agreement:
 
     @property
     def codec(self) -> RTPPayloadFormat:
-        """The format of the audio."""
-        return self.media.fmt[0]
+        """The format of the audio.
+
+        Raises:
+            NegotiationError: somebody took it out of the section.
+        """
+        formats = self.media.fmt
+        if not formats:
+            raise NegotiationError("the section has no format")
+        return formats[0]
 
 
 # Offers
@@ -128,14 +133,14 @@ def make_offer(
     offered += telephone_events(offered)
     if not offered:
         raise NegotiationError("nothing to offer")
-    direction = Direction(local.direction)
-    stream = _local_section(local, "RTP/AVP", offered, direction, attributes)
+    attributes += _transport(local, Direction(local.direction), mux=False)
     if local.rtcp_mux:
-        stream.attributes.append(Attribute("rtcp-mux"))
+        attributes.append(Attribute("rtcp-mux"))
+    stream = MediaDescription("audio", local.port, "RTP/AVP", offered, attributes)
     sections = [_refusal(one) for one in previous.media] if previous is not None else []
     place = _own_place(previous)
     sections[place : place + 1] = [stream]
-    return _describe(local, sections)
+    return _describe(local, sections, [Timing()])
 
 
 def accept_answer(offer: SessionDescription, answer: SessionDescription) -> Agreement:
@@ -146,6 +151,8 @@ def accept_answer(offer: SessionDescription, answer: SessionDescription) -> Agre
     """
     if len(answer.media) != len(offer.media):
         raise NegotiationError("an answer has as many m= lines as its offer (RFC 3264 §6)")
+    if not offer.media:
+        raise NegotiationError("the offer has no audio stream")
     index = _own_place(offer)
     ours, theirs = offer.media[index], answer.media[index]
     if not theirs.port:
@@ -208,14 +215,13 @@ def make_answer(
     asked = parse_digits(own_times[0].value or "", 200) if own_times else None
     if asked:
         agreement.ptime_ms = asked
-    times = [Attribute("ptime", f"{agreement.ptime_ms}")]
-    section = _local_section(local, theirs.proto, formats, agreement.direction, times, mux=mux)
-    agreement.media = section
+    section = agreement.media
+    section.port = local.port
+    section.attributes.append(Attribute("ptime", f"{agreement.ptime_ms}"))
+    section.attributes += _transport(local, agreement.direction, mux=mux)
     sections = [section if one is theirs else _refusal(one) for one in offer.media]
-    answer = _describe(local, sections)
     # RFC 3264 §6: "The "t=" line in the answer MUST be equal to that of the offer."
-    answer.timings = list(offer.timings)
-    return answer, agreement
+    return _describe(local, sections, list(offer.timings)), agreement
 
 
 def _choose(
@@ -224,12 +230,11 @@ def _choose(
     previous: Agreement | None,
 ) -> tuple[int, MediaDescription]:
     """Pick the m= line and the format; the first failure is raised when none will do."""
-    order = list(range(len(offer.media)))
+    order = list(enumerate(offer.media))
     if previous is not None and previous.index < len(order):
         order.insert(0, order.pop(previous.index))
     failure: NegotiationError | None = None
-    for index in order:
-        section = offer.media[index]
+    for index, section in order:
         if section.media != "audio" or not section.port:
             continue
         if section.proto not in _PLAIN:
@@ -250,9 +255,12 @@ def _choose_format(
     previous: Agreement | None,
 ) -> MediaDescription:
     """Ask the leg, for the codec in use first: a hold must not change the codec."""
+    if not section.fmt:  # a leg may look at the first without a question
+        raise UnsupportedCodecError("the m= line has no format")
     views = [section]
     if previous is not None:
-        same = [fmt for fmt in section.fmt if fmt.matches(previous.codec)]
+        kept = previous.media.fmt[:1]
+        same = [fmt for fmt in section.fmt if any(fmt.matches(one) for one in kept)]
         if same:
             views.insert(0, replace(section, fmt=same))
     for view in views:
@@ -287,19 +295,20 @@ def _agree(
     # RFC 3264 §6.1: what the peer does not receive we do not send, and the other way round.
     # §8.4: no address is the old form of hold; nothing can be sent, whatever the attribute says.
     listens = direction.receives and remote is not None
-    send, receive = local.sends and listens, local.receives and direction.sends
+    speaks = local.sends
+    send, receive = speaks and listens, local.receives and direction.sends
     return Agreement(
-        index=index,
-        media=MediaDescription("audio", theirs.port, theirs.proto, list(formats)),
-        remote=remote,
-        remote_rtcp=remote_rtcp,
-        rtcp_mux=mux,
-        send=send,
-        receive=receive,
-        ptime_ms=_ptime_ms(theirs),
+        index,
+        MediaDescription("audio", theirs.port, theirs.proto, list(formats)),
+        remote,
+        remote_rtcp,
+        mux,
+        send,
+        receive,
+        _ptime_ms(theirs),
         telephone_event=formats[1] if len(formats) > 1 else None,
-        held=not listens and local.sends,
-        payload_types=frozenset(one.payload_type for one in formats),
+        held=not listens and speaks,
+        payload_types=frozenset([one.payload_type for one in formats]),
         direction=Direction.of(send=send, receive=receive),
     )
 
@@ -311,57 +320,30 @@ def _addresses(
     connection = session.connection_of(media)
     if connection is None:
         raise NegotiationError("the description has no c= line")
-    host = _host(connection)
+    host = media_host(connection)
     if host is None:
         return None, None
     remote = HostPort(host, media.port)
     if mux:
         return remote, remote
-    # RFC 3605 §2.1: a=rtcp:53020 or a=rtcp:53020 IN IP6 2001:db8::1.
-    number, *words = (media.value("rtcp") or "").split(" ")
-    port = parse_digits(number, 65535)
-    if not port:
-        return remote, HostPort(host, media.port + 1) if media.port < 65535 else None
-    if len(words) == 3:
-        return remote, HostPort(_host(ConnectionData(*words)) or host, port)
-    return remote, HostPort(host, port)
-
-
-def _host(connection: ConnectionData) -> str | None:
-    """Return the address of a c= line, or None when it names none."""
-    host = connection.host
-    if len(host) > 255:  # as long as a name may be (RFC 1035 §2.3.4)
-        raise NegotiationError(f"the media address is no IP address: {host[:64]!r}")
-    return _literal(host)
-
-
-# The same few peers call again and again, and reading an address costs more than all the rest of
-# an answer (6 µs each); what is remembered is bounded and cannot change a result.
-@lru_cache(maxsize=1024)
-def _literal(host: str) -> str | None:
-    """Return an IP literal in its one spelling, None for "no address".
-
-    A host name would be looked up once per packet, or held against another address than the one
-    that the policy saw, so only literals are taken.
-    """
-    # RFC 3264 §8.4, and a name under .invalid for those who have no 0.0.0.0 to write.
-    if is_unspecified(host) or host.lower().endswith(".invalid"):
-        return None
-    address = canonical_ip(host)
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        raise NegotiationError(f"the media address is no IP address: {host[:64]!r}") from None
-    return address
+    told = media.value("rtcp")
+    if told:
+        # RFC 3605 §2.1: a=rtcp:53020 or a=rtcp:53020 IN IP6 2001:db8::1.
+        number, *words = told.split(" ")
+        port = parse_digits(number, 65535)
+        if port:
+            own = media_host(ConnectionData(*words)) if len(words) == 3 else None
+            return remote, HostPort(own or host, port)
+    return remote, HostPort(host, media.port + 1) if media.port < 65535 else None
 
 
 def _ptime_ms(media: MediaDescription) -> int:
     """Return the packet time that the peer wants: 10 to 60 ms in steps of 10."""
-    told = {one.name: one.value for one in reversed(media.attributes) if one.name in _PTIMES}
-    if not told:
+    told, limit = media.value("ptime"), media.value("maxptime")
+    if told is None and limit is None:
         return 20
-    wanted = parse_digits(told.get("ptime") or "", 1000) or 20
-    longest = parse_digits(told.get("maxptime") or "", 10_000) or 60
+    wanted = parse_digits(told or "", 1000) or 20
+    longest = parse_digits(limit or "", 10_000) or 60
     # RFC 8866 §6.4: ptime is a recommendation; maxptime is a limit.
     return max(10, min(wanted, longest, 60) // 10 * 10)
 
@@ -391,27 +373,21 @@ def _refusal(section: MediaDescription) -> MediaDescription:
     )
 
 
-def _local_section(
-    local: LocalMedia,
-    proto: str,
-    formats: list[RTPPayloadFormat],
-    direction: Direction,
-    attributes: list[Attribute],
-    *,
-    mux: bool = False,
-) -> MediaDescription:
-    own = list(attributes)
+def _transport(local: LocalMedia, direction: Direction, *, mux: bool) -> list[Attribute]:
+    """Return the attributes that tell our RTCP and our direction."""
+    own = [Attribute(direction.value)]
     if mux:
-        own.append(Attribute("rtcp-mux"))
+        own.insert(0, Attribute("rtcp-mux"))
     elif local.rtcp_port is not None and local.rtcp_port != local.port + 1:
-        own.append(Attribute("rtcp", str(local.rtcp_port)))
-    own.append(Attribute(direction.value))
-    return MediaDescription("audio", local.port, proto, list(formats), own)
+        own.insert(0, Attribute("rtcp", str(local.rtcp_port)))
+    return own
 
 
-def _describe(local: LocalMedia, sections: list[MediaDescription]) -> SessionDescription:
+def _describe(
+    local: LocalMedia, sections: list[MediaDescription], timings: list[Timing]
+) -> SessionDescription:
     where = ConnectionData.to(local.address)
     origin = Origin(
         "-", str(local.session_id), str(local.version), "IN", where.addrtype, local.address
     )
-    return SessionDescription(origin, connection=where, media=sections)
+    return SessionDescription(origin, connection=where, media=sections, timings=timings)

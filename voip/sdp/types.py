@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from voip.errors import ParseError
-from voip.sdp.formats import NUMBERS, PAYLOAD_TYPES, RTPPayloadFormat, StaticFormat, parse_digits
+from voip.sdp.formats import (
+    NUMBERS,
+    PAYLOAD_TYPES,
+    RTPPayloadFormat,
+    StaticFormat,
+    parse_digits,
+    take_line,
+)
 
 __all__ = [
     "PAYLOAD_TYPES",
@@ -239,7 +246,7 @@ class MediaDescription:
         return cls._parse(rows[0][2:], [row for row in rows[1:] if row])
 
     @classmethod
-    def _parse(cls, first: str, rows: list[str]) -> MediaDescription:
+    def _parse(cls, first: str, rows: list[str], *, plain: bool = False) -> MediaDescription:
         words = _words(first)
         if len(words) < 3:
             raise ParseError("m= needs media, port and transport", first)
@@ -258,8 +265,8 @@ class MediaDescription:
             raise ParseError("an RTP format is a payload type", first)
         media.connection = media.title = media.key = None
         media.bandwidths = []
-        media._raw = raw = []
-        for row in rows:
+        media._raw = raw = rows if plain else []
+        for row in () if plain else rows:
             if row.startswith("a="):
                 raw.append(row)
             else:
@@ -295,24 +302,16 @@ class MediaDescription:
         formats: dict[str, RTPPayloadFormat] = {}
         if "RTP/" in self.proto:
             number_of = RTPPayloadFormat.of_number
-            formats = {token: number_of(NUMBERS[token]) for token in self.tokens}
+            for token in self.tokens:
+                formats[token] = number_of(NUMBERS[token])
             self.tokens = ()
         mapped: set[str] = set()
         self.attributes = attributes = []
         for row in self._raw:
-            name, colon, value = row.partition(":")
-            if name == "a=rtpmap" or name == "a=fmtp":
-                number, _, rest = value.partition(" ")
-                known = formats.get(number)
-                if known is not None:  # the first of two lines counts, the second stays visible
-                    if name == "a=fmtp":
-                        if known.fmtp is None:
-                            known.fmtp = rest
-                            continue
-                    elif number not in mapped and known.map(rest):
-                        mapped.add(number)
-                        continue
-            attributes.append(Attribute(name[2:], value if colon else None))
+            if row.startswith(("a=rtpmap:", "a=fmtp:")) and take_line(row, formats, mapped):
+                continue
+            name, colon, value = row[2:].partition(":")
+            attributes.append(Attribute(name, value if colon else None))
         self.fmt = list(formats.values())
         self._raw = []
 
@@ -359,13 +358,14 @@ class MediaDescription:
             rows.append(f"b={bandwidth}")
         if self.key is not None:
             rows.append(f"k={self.key}")
-        for one in fmt:
-            if (rtpmap := one.rtpmap) is not None:
-                rows.append(f"a=rtpmap:{one.payload_type} {rtpmap}")
-            if one.fmtp is not None:
-                rows.append(f"a=fmtp:{one.payload_type} {one.fmtp}")
-        for attribute in self.attributes:
-            rows.append(f"a={attribute!s}")
+        for known in fmt:
+            if (rtpmap := known.rtpmap) is not None:
+                rows.append(f"a=rtpmap:{known.payload_type} {rtpmap}")
+            if known.fmtp is not None:
+                rows.append(f"a=fmtp:{known.payload_type} {known.fmtp}")
+        for one in self.attributes:
+            value = one.value
+            rows.append(f"a={one.name}" if value is None else f"a={one.name}:{value}")
         return rows
 
     def __str__(self) -> str:
