@@ -29,11 +29,15 @@ class Media:
     def __init__(self):
         self.rtp = []
         self.rtcp = []
+        self.lost = []
         self.news = asyncio.Event()
 
     def receive(self, data, addr, now):
         self.rtp.append((data, addr))
         self.news.set()
+
+    def unreachable(self, addr, now):
+        self.lost.append(addr)
 
     def receive_rtcp(self, data, addr, now):
         self.rtcp.append((data, addr))
@@ -184,6 +188,7 @@ async def test_an_unreachable_peer_is_counted_and_the_call_goes_on(rtp):
         peer.sendto(packet(7), own.local)
         await media.until(lambda: media.rtp)
     assert one.counters["media_unreachable"] >= 1
+    assert set(media.lost) == {nowhere}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the error queue is Linux's")

@@ -543,6 +543,55 @@ def test_send_rtp_audio_returns_when_its_last_packet_left():
     assert rig.link.audio()[160:] == pytest.approx(0.1, abs=0.01)
 
 
+def test_before_the_ack_what_is_said_leaves_and_silence_waits():
+    rules = SourceRules("learn", REMOTE, REMOTE.host, acknowledged=False)
+    rig = Rig(source=RemoteSource(rules))
+    rig.run(0.1)
+    assert rig.link.sent == []
+    rig.leg.play(np.full(320, 0.25, np.float32))
+    rig.run(0.1)
+    assert [packet.marker for packet in rig.link.packets] == [True, False]
+    assert rms(rig.link.audio()) > 0.2
+    rig.media.source.rules.acknowledged = True
+    rig.run(0.1)
+    assert len(rig.link.sent) == 7
+    stamps = [packet.timestamp for packet in rig.link.packets]
+    assert [after - before for before, after in zip(stamps, stamps[1:], strict=False)] == (
+        [160] + [160 * 4] + [160] * 4
+    )
+
+
+def test_where_nobody_is_one_packet_a_second_asks_again():
+    rig = Rig()
+    rig.run(0.1)
+    before = len(rig.link.sent)
+    rig.media.unreachable(HostPort(REMOTE.host, 9), rig.now)  # another address: no matter
+    rig.run(0.1)
+    assert len(rig.link.sent) == before + 5
+    for _ in range(3):
+        rig.media.unreachable(REMOTE, rig.now)
+        rig.leg.play(np.full(160, 0.25, np.float32))
+        before = len(rig.link.sent)
+        rig.run(0.995)
+        assert len(rig.link.sent) == before
+        rig.run(0.02)
+        assert len(rig.link.sent) == before + 1
+    assert not rig.leg._playout.queued  # what was said to nobody is not said later
+    assert rig.media.source.counters["rtp_unreachable"] == 3
+
+
+def test_the_first_packet_that_comes_ends_the_rest():
+    rig = Rig()
+    rig.run(0.1, sending=True)
+    rig.media.unreachable(REMOTE, rig.now)
+    before = len(rig.link.sent)
+    rig.run(0.1)
+    assert len(rig.link.sent) == before
+    rig.receive()
+    rig.run(0.1)
+    assert len(rig.link.sent) == before + 5
+
+
 def test_without_silence_only_keep_alives_leave():
     rig = Rig(settings=PlaneSettings(keep_alive=2.0), send_silence=False)
     rig.run(9.0)

@@ -46,9 +46,13 @@ class Media:
     def __init__(self):
         self.rtp = []
         self.rtcp = []
+        self.lost = []
 
     def receive(self, data, addr, now):
         self.rtp.append((data, addr, now))
+
+    def unreachable(self, addr, now):
+        self.lost.append(addr)
 
     def receive_rtcp(self, data, addr, now):
         self.rtcp.append((data, addr, now))
@@ -558,6 +562,21 @@ async def test_unreachable_media_is_counted(house):
     own._lost(HostPort(*A), "connection refused")
     house.rtp._lost_remote(HostPort(*A), "connection refused")
     assert house.rtp.counters == {"media_unreachable": 2}
+
+
+@virtual
+async def test_a_call_is_told_that_its_media_reaches_nobody(house):
+    await house.open()
+    own, shared, other = house.rtp.reserve(HOST), house.share(), house.share()
+    calls = Media(), Media(), Media()
+    own.bind(calls[0], remote=HostPort(*A))
+    shared.bind(calls[1], remote=HostPort(*A))
+    other.bind(calls[2], remote=HostPort(*B))
+    own._lost(HostPort(*A), "connection refused")
+    assert [len(media.lost) for media in calls] == [1, 0, 0]
+    house.rtp._lost_remote(HostPort(*A), "connection refused")
+    house.rtp._lost_remote(HostPort("192.0.2.9", 9), "connection refused")
+    assert [media.lost for media in calls] == [[A], [A], []]
 
 
 @virtual

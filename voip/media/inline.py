@@ -260,11 +260,14 @@ class InlineMedia(Reception):
             playout.skip()
             return
         addr = self.source.destination()
-        if addr is None:  # nobody may be sent to (yet): what is said meanwhile is lost
+        if addr is None or now < self._resting_until:
+            # Nobody may be sent to (yet), or nobody is there: what is said meanwhile is lost.
             playout.take()
             playout.skip()
         else:
-            quiet = leg.send_silence or now >= self._sent_at + self.plane.settings.keep_alive - TICK
+            # Silence waits for the ACK (RELIABILITY F2: who called may not be who he says he is).
+            quiet = leg.send_silence and self.source.rules.acknowledged
+            quiet = quiet or now >= self._sent_at + self.plane.settings.keep_alive - TICK
             try:
                 said = playout.next_payload(silence=quiet)
                 if said is None:

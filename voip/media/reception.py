@@ -23,6 +23,7 @@ from voip.types import HostPort
 
 __all__ = ["Reception"]
 
+_REST_SECONDS = 1.0
 _ACCEPT = Verdict.ACCEPT
 _parse = RTPPacket.parse
 
@@ -56,6 +57,7 @@ class Reception:
         "_period_ticks",
         "_phased",
         "_receives",
+        "_resting_until",
         "_rtcp",
         "_sent",
         "is_closed",
@@ -90,7 +92,7 @@ class Reception:
         self._flows = True
         self._heard = self._phased = False
         self._heard_at = self._now = self._began = now
-        self._clear_at = 0.0
+        self._clear_at = self._resting_until = 0.0
         # Made when the first packet needs it.
         self._payload_types: frozenset[int] | None = None
         self._jitter: JitterBuffer | None = None
@@ -153,7 +155,7 @@ class Reception:
         if source.accept(packet, addr, now) is not _ACCEPT or self.is_closed:
             return
         self._now = self._heard_at = now
-        self._heard = True
+        self._heard, self._resting_until = True, 0.0
         if source.released:
             for held in source.take_released():
                 self._sort(held, addr, now)
@@ -200,6 +202,15 @@ class Reception:
         if self.source.accept_rtcp(addr) and not self.is_closed:
             self._heard_at = now
             self.rtcp.receive(packets, now)
+
+    def unreachable(self, addr: HostPort, now: float) -> None:
+        """Rest, since the network says that nobody is where we send to (RELIABILITY F2).
+
+        One packet a second finds out when somebody is there again; so does the first that comes.
+        """
+        if addr == self.source.remote:
+            self.source.unreachable()
+            self._resting_until = now + _REST_SECONDS
 
     # For the leg: its engine
 

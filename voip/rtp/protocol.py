@@ -422,6 +422,9 @@ class RealtimeTransportProtocol(UdpSocket):
 
     def _lost_remote(self, remote: HostPort, reason: str) -> None:
         self.counters["media_unreachable"] += 1
+        media = self._shared.media.get(remote)
+        if media is not None:
+            media.unreachable(remote, self._now())
 
 
 def _is_live(leg: Any) -> bool:

@@ -190,3 +190,6 @@ class _Nobody:
     def receive_rtcp(self, data: bytes, addr: Any, now: float) -> None:
         """Count."""
         self._count(addr)
+
+    def unreachable(self, addr: HostPort, now: float) -> None:
+        """Nobody sends there."""

@@ -29,6 +29,9 @@ class MediaReceiver(Protocol):
     def receive_rtcp(self, data: bytes, addr: Any, now: float) -> Any:
         """Take one RTCP packet."""
 
+    def unreachable(self, addr: HostPort, now: float) -> None:
+        """Learn that the network found nobody at an address (ICMP)."""
+
 
 class SocketOwner(Protocol):
     """What a media socket asks of the multiplexer."""
@@ -257,6 +260,8 @@ class OwnSocket(MediaSocket):
 
     def _lost(self, remote: HostPort, reason: str) -> None:
         self.counters["media_unreachable"] += 1
+        if self.media is not None:
+            self.media.unreachable(remote, self._loop.time())
 
     def send(self, data: bytes, addr: Any) -> None:
         """Send RTP from the call's own port."""
