@@ -13,11 +13,12 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import socket
 import struct
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any, TypeVar, cast
 
 from voip.errors import TransportError
@@ -45,6 +46,8 @@ _IPV6_RECVERR = 25
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
 _ORIGIN_LOCAL = 1
 _LINUX = sys.platform == "linux"
+_HAS_POLL = hasattr(select, "poll")
+_QUESTIONS = 2
 # Where the system takes it, one call fewer for each call's two sockets.
 _NONBLOCKING = getattr(socket, "SOCK_NONBLOCK", 0)
 _DATAGRAMS = int(socket.SOCK_DGRAM | _NONBLOCKING)
@@ -182,6 +185,8 @@ class UdpSocket(asyncio.DatagramProtocol):
     _opening: asyncio.Task[Any] | None = None
     _reading = False
     _tells_errors = False
+    _has_more: Callable[[int], Sized]
+    _questions = 0
 
     # Opening and closing
 
@@ -230,6 +235,10 @@ class UdpSocket(asyncio.DatagramProtocol):
         try:
             if self._poller is None:
                 loop.add_reader(sock.fileno(), self._readable)
+                if _HAS_POLL:
+                    poll = select.poll()
+                    poll.register(sock.fileno(), select.POLLIN)
+                    self._has_more, self._questions = poll.poll, _QUESTIONS
             else:
                 self._poller.add(sock.fileno(), self._read_one, loop)
         except NotImplementedError:  # the Proactor loop of Windows
@@ -306,20 +315,25 @@ class UdpSocket(asyncio.DatagramProtocol):
         sock = self._sock
         if sock is None:
             return
-        receive, size = sock.recvfrom, self._max_bytes + 1
-        for attempt in range(READS_PER_WAKE_UP):
+        receive, size, questions = sock.recvfrom, self._max_bytes + 1, self._questions
+        for count in range(READS_PER_WAKE_UP):
+            if 0 < count <= questions and not self._has_more(0):
+                break
             try:
                 data, address = receive(size)
             except (BlockingIOError, InterruptedError):
-                if not attempt:  # woken for the error queue alone
+                if not count:  # woken for the error queue alone
                     self._read_errors()
-                return
+                break
             except OSError as error:
                 self._receive_failed(error)
                 continue
             self.datagram_received(data, address)
             if self._sock is None:  # closed by what was received
                 return
+        # To ask whether there is more costs 0.4 µs, a read that finds nothing 1.2 (its exception):
+        # worth it while wake-ups find one datagram or two.
+        self._questions = _QUESTIONS if _HAS_POLL and count <= _QUESTIONS else 0
 
     def _read_one(self) -> None:
         """Read one datagram: a poller asks again as long as there are more."""

@@ -157,6 +157,7 @@ class Failing:
         self.sock = sock
         self.send = list(send)
         self.receive = list(receive)
+        self.reads = 0
 
     def sendto(self, data, address):
         if self.send:
@@ -164,6 +165,7 @@ class Failing:
         return self.sock.sendto(data, address)
 
     def recvfrom(self, size):
+        self.reads += 1
         if self.receive:
             raise OSError(self.receive.pop(0), "injected")
         return self.sock.recvfrom(size)
@@ -229,6 +231,42 @@ async def test_a_flood_leaves_others_their_turn():
         udp._readable()
         udp._readable()
         assert len(got) == 150
+    udp.close()
+
+
+@pytest.mark.parametrize("can_ask", [True, False])
+async def test_a_wake_up_reads_all_that_waits_however_many_there_were_before(can_ask, monkeypatch):
+    if not can_ask:
+        monkeypatch.setattr(sockets, "_HAS_POLL", False)
+    elif not sockets._HAS_POLL:
+        pytest.skip("there is no poll(2)")
+    got = []
+    udp = UdpSocket(lambda data, _: got.append(data), lambda *_: None)
+    local = udp.bind("127.0.0.1", 0, asyncio.get_running_loop())
+    with bind_udp("127.0.0.1", 0) as other:
+        for count in (1, 2, 3, 1, 4, 5, 2, 10, 1, 1, 3):
+            for number in range(count):
+                other.sendto(b"%d" % number, local)
+            udp._readable()
+            assert got == [b"%d" % number for number in range(count)]
+            got.clear()
+            udp._readable()  # nothing, and no harm
+            assert not got
+    udp.close()
+
+
+@pytest.mark.skipif(not sockets._HAS_POLL, reason="there is no poll(2)")
+async def test_a_socket_that_has_one_datagram_is_read_once():
+    got = []
+    udp = UdpSocket(lambda data, _: got.append(data), lambda *_: None)
+    local = udp.bind("127.0.0.1", 0, asyncio.get_running_loop())
+    # A second read would fail; that there is nothing to read is known without.
+    udp._sock = Failing(udp._sock)
+    with bind_udp("127.0.0.1", 0) as other:
+        for _ in range(5):
+            other.sendto(b"x", local)
+            udp._readable()
+            assert udp._sock.reads == len(got)
     udp.close()
 
 
