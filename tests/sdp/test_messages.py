@@ -64,6 +64,12 @@ def test_reads_every_line():
     assert bytes(found) == FULL.replace(b"RTP/AVP 0\r\n", b"RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n")
 
 
+def test_tells_its_lines_without_their_ends():
+    assert "\r\n".join([*SessionDescription.parse(FULL).lines(), ""]).encode() == bytes(
+        SessionDescription.parse(FULL)
+    )
+
+
 def test_a_section_inherits_address_and_direction():
     found = SessionDescription.parse(FULL)
     audio, _, video = found.media

@@ -385,6 +385,11 @@ def test_a_new_offer_keeps_the_number_and_place_of_the_lines():
     assert (made.origin.sess_id, made.origin.sess_version) == ("77", "2")
 
 
+def test_a_new_offer_after_a_description_without_a_stream_begins_anew():
+    empty = SessionDescription.parse(bytes(offer()).partition(b"m=")[0])
+    assert [one.port for one in make_offer([PCMU], local=LOCAL, previous=empty).media] == [4000]
+
+
 def test_both_sides_agree():
     made = SessionDescription.parse(bytes(make_offer([OPUS, PCMA], local=LOCAL)))
     other = LocalMedia("192.0.2.1", 5000, rtcp_port=6000)

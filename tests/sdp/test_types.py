@@ -195,6 +195,11 @@ def test_attributes_tell_no_value_from_an_empty_one():
     assert Attribute.parse("x:a:b") == Attribute("x", "a:b")
 
 
+def test_a_repr_shows_no_key():
+    assert "secret" not in repr(Attribute("crypto", "1 x inline:secret"))
+    assert repr(Attribute("ptime", "20")) == "Attribute('ptime', '20')"
+
+
 @pytest.mark.parametrize("direction", Direction)
 def test_directions(direction):
     assert Direction.of(send=direction.sends, receive=direction.receives) is direction

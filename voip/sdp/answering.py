@@ -2,12 +2,13 @@
 
 The phones of one make, and all calls of one trunk, send the same offer again and again: only the
 o= line, the port of the stream and our own port and session id differ. Such an offer need not be
-read and answered anew; a remembered one costs 4 µs instead of 28. The result is always that of
+read and answered anew; a remembered one costs 4 µs instead of 24. The result is always that of
 `make_answer(SessionDescription.parse(offer), ...)`, and nothing in it is shared with another one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from voip.sdp.messages import SessionDescription
@@ -22,11 +23,17 @@ MAX_REMEMBERED_BYTES = 2048
 #: The addresses of ours under which one offer may be remembered; a host has few.
 MAX_ADDRESSES = 4
 
-#: A second port, and secrets: these are of one call only, and not ours to keep.
-_UNUSUAL = (b"\na=rtcp:", b"\na=crypto:", b"\na=ice-", b"\na=key-mgmt:", b"\nk=")
-_HEAD = b"v=0\r\no="
-_STREAM = b"\r\nm=audio "
+# A second port, and secrets: they are of one call only, and not ours to keep.
+_SINGULAR = re.compile(rb"\n(?:k=|a=(?:rtcp:|crypto:|ice-|key-mgmt:))").search
+# The head of an offer that may be remembered: an o= line that makes sense, since it is read anew in
+# each offer, whole lines, and a stream with one port. By `find` and `split` this takes 1.7 times as
+# long (1.7 µs).
+_USUAL = re.compile(
+    rb"v=0\r\no=[^ \r\n\0]+(?: [^ \r\n\0]+){5,}"
+    rb"(\r\n(?:[^m\r\n\0][^\r\n\0]*\r\n)*m=audio )([1-9][0-9]{0,4}) "
+).match
 _new = object.__new__
+_pair = tuple.__new__
 
 
 class AnswerBook:
@@ -61,7 +68,7 @@ class AnswerBook:
         key, port = _split(offer)
         known = self._known.get(key) if port else None
         if known is not None:
-            return Offer(self, offer, key, port, known, None, HostPort(known.host, port))
+            return Offer(self, offer, key, port, known, None, _pair(HostPort, (known.host, port)))
         parsed = SessionDescription.parse(offer)
         return Offer(self, offer, key, port, None, parsed, _first_address(parsed))
 
@@ -172,9 +179,9 @@ class _Answer:
 
     def __init__(self, local: LocalMedia, body: bytes, agreed: Agreement) -> None:
         head = b"v=0\r\no=- %d %d " % (local.session_id, local.version)
-        stream = b"%b%d " % (_STREAM, local.port)
+        stream = b"\r\nm=audio %d " % local.port
         session, _, section = body.removeprefix(head).replace(b"%", b"%%").partition(stream)
-        self.wire = b"v=0\r\no=- %d %d " + session + _STREAM + b"%d " + section
+        self.wire = b"v=0\r\no=- %d %d " + session + b"\r\nm=audio %d " + section
         media = agreed.media
         self.proto = media.proto
         self.formats = tuple(
@@ -220,8 +227,9 @@ class _Answer:
         if host is None:
             made.remote = made.remote_rtcp = None
         else:
-            made.remote = remote = HostPort(host, remote_port)
-            made.remote_rtcp = remote if made.rtcp_mux else HostPort(host, remote_port + 1)
+            made.remote = remote = _pair(HostPort, (host, remote_port))
+            beside = remote if made.rtcp_mux else _pair(HostPort, (host, remote_port + 1))
+            made.remote_rtcp = beside
         made.ptime_ms = self.ptime_ms
         made.telephone_event = formats[1] if self.has_event else None
         made.payload_types = self.payload_types
@@ -230,31 +238,12 @@ class _Answer:
 
 
 def _split(offer: bytes) -> tuple[bytes, int]:
-    """Return what may be remembered of an offer, and the port that is left out; 0: in full.
-
-    The key is all but the value of the o= line, which is checked here, and the port.
-    """
-    if len(offer) <= MAX_REMEMBERED_BYTES and offer.startswith(_HEAD):
-        end = offer.find(b"\r\n", 7)
-        stream = offer.find(_STREAM, end) + 10
-        stop = offer.find(b" ", stream)
-        digits = offer[stream:stop]
-        origin = offer[7:end]
-        words = origin.split(b" ")
-        if (
-            7 < end < stream - 8
-            and len(digits) < 6
-            and digits.isdigit()
-            and len(words) > 5
-            and b"" not in words
-            and b"\r" not in origin
-            and b"\n" not in origin
-            and b"\0" not in origin
-        ):
-            port = int(digits)
-            # The last port has no RTCP beside it.
-            if 0 < port < 65535:
-                return offer[end:stream] + offer[stop:], port
+    """Return what may be remembered of an offer, and the port that is left out; 0: in full."""
+    found = _USUAL(offer) if len(offer) <= MAX_REMEMBERED_BYTES else None
+    if found is not None:
+        port = int(found[2])
+        if port < 65535:  # the last port has no RTCP beside it
+            return found[1] + offer[found.end() :], port
     return b"", 0
 
 
@@ -268,7 +257,7 @@ def _is_usual(key: bytes, agreed: Agreement) -> bool:
     """Tell whether an offer with this key, and what came of it, may be remembered."""
     # Another type than ours, which `choose` may return, could not be made again.
     ours = all(type(one) is RTPPayloadFormat for one in agreed.media.fmt)
-    return ours and key.count(b"\nm=") == 1 and not any(line in key for line in _UNUSUAL)
+    return ours and key.count(b"\nm=") == 1 and _SINGULAR(key) is None
 
 
 def _first_address(offer: SessionDescription) -> HostPort | None:
