@@ -436,6 +436,14 @@ def test_the_memory_is_bounded():
     assert choose.asked == 20
 
 
+def test_a_book_of_no_size_asks_each_time():
+    choose = choosing(*NAMES)
+    book = AnswerBook(choose, size=0)
+    for _ in range(3):
+        book.open(WIRES["sipp"]).answer(LOCALS[0])
+    assert (choose.asked, book._known) == (3, {})
+
+
 def test_the_addresses_of_ours_are_bounded():
     book = AnswerBook(choosing(*NAMES))
     for number in range(20):

@@ -41,8 +41,8 @@ class AnswerBook:
 
     Remembered is what does not vary from call to call: the lines of the offer but o=, without the
     port of the stream, and beside them our address and whether we share a port with RTCP. Offers
-    with more than one m= line, a=rtcp: or secrets, very long or unusual ones, and answers that
-    hold are made in full each time; so is whatever fails.
+    with more than one m= line, a=rtcp: or secrets, very long or unusual ones, and answers by which
+    we hold are made in full each time; so is whatever fails.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class AnswerBook:
         Args:
             choose: the leg's `negotiate_codec`; it has to be pure, and to care about formats and
                 attributes only: it is asked once for all offers that are alike.
-            size: how many different offers are remembered.
+            size: how many different offers are remembered; 0 where `choose` is not pure.
         """
         self._choose = choose
         self._size = size
@@ -78,7 +78,8 @@ class AnswerBook:
         parsed, offer._parsed = offer._parsed or SessionDescription.parse(offer._raw), None
         description, agreement = make_answer(parsed, choose=self._choose, local=local)
         body = bytes(description)
-        if offer._port and _is_plain(local) and _is_usual(offer._key, agreement):
+        worth = self._size > 0 and offer._port > 0 and _is_plain(local)
+        if worth and _is_usual(offer._key, agreement):
             self._remember(offer, local, body, agreement)
         return body, agreement
 
