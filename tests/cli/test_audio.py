@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,8 +51,38 @@ def test_what_is_no_pcm_wave_file_is_one_line(tmp_path):
     write(path, bytes(6), width=3)
     with pytest.raises(UsageError, match="24 bits"):
         read_wave(path)
+    for rate in (0, 1, 4_000_000):
+        write(path, bytes(100), width=2)
+        data = bytearray(path.read_bytes())
+        data[24:28] = rate.to_bytes(4, "little")
+        path.write_bytes(data)
+        with pytest.raises(UsageError, match=f"{rate} samples per second"):
+            read_wave(path)
     with pytest.raises(OSError):
         read_wave(tmp_path / "missing.wav")
+
+
+def test_a_file_that_was_cut_short_is_read_up_to_there(tmp_path):
+    path = tmp_path / "d.wav"
+    write(path, bytes(4000), width=2, channels=2)
+    path.write_bytes(path.read_bytes()[:1001])  # a header of 44 bytes, 239 frames and a quarter
+    assert len(read_wave(path)[0]) == 239
+
+
+def test_what_cannot_be_recorded_is_said_when_it_is_opened(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"e\.wav"):
+        WaveRecorder(tmp_path / "none" / "e.wav", 16000)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_remembered_and_raises_nothing():
+    recorder = WaveRecorder(Path("/dev/full"), 16000)
+    for _ in range(3):
+        recorder.write(np.zeros(16000, np.float32))
+    recorder.close()
+    recorder.close()
+    assert recorder.failed is not None
+    assert (recorder.failed.filename, recorder.failed.errno) == ("/dev/full", errno.ENOSPC)
 
 
 def test_the_speech_ships_with_the_package():

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import wave
+from pathlib import Path
 
 import pytest
 
 from voip.cli.audio import load_speech, read_wave
 from voip.cli.call import CallOptions, call
 from voip.cli.echo import EchoOptions, make_session
+from voip.cli.messages import describe
 from voip.cli.output import Output
+from voip.cli.running import UsageError
 from voip.errors import CallFailed
 from voip.media.dsp import resample
 from voip.media.measure import compare
@@ -47,7 +51,7 @@ def test_plays_records_and_reports(speech_file, tmp_path):
         with_echo(play=speech_file, record=heard, duration=9.0, codec="pcma", verbosity=1)
     )
     assert status == 0
-    for words in ("answered with pcma/8000", "set-up time", "0.00% (0 packets)", "local_hangup"):
+    for words in ("answered with pcma/8000", "set-up time", "0.00% (0 packets)", "we hung up"):
         assert words in said
     assert "→ INVITE sip:echo@" in said
     assert "← SIP/2.0 200 OK" in said
@@ -78,7 +82,7 @@ def test_reports_when_the_far_end_hangs_up_first():
 
     status, said = run_virtual(main())
     assert status == 0
-    assert "remote_hangup" in said
+    assert "ended  they hung up" in said
 
 
 def test_ctrl_c_hangs_up_and_still_reports():
@@ -106,6 +110,122 @@ def test_a_refusal_has_the_words_of_the_far_end():
 
     with pytest.raises(CallFailed, match="486 Gone Fishing"):
         run_virtual(main())
+
+
+def failing(script, **options):
+    """Call a scripted phone; returns what the caller said, and what it failed with."""
+    stream = io.StringIO()
+
+    async def main():
+        async with SipPeer.open(THERE, 5060) as peer:
+            asked = CallOptions(f"sip:bob@{THERE}", host=HERE, **options)
+            calling = asyncio.create_task(call(asked, Output(0, stream)))
+            await script(peer, calling)
+            return (await asyncio.gather(calling, return_exceptions=True))[0]
+
+    failed = run_virtual(main())
+    return stream.getvalue().splitlines(), failed
+
+
+def test_ringing_is_said_once():
+    async def script(peer, _):
+        invite = await peer.expect("INVITE")
+        for status in (180, 180, 183, 603):
+            peer.reply(invite, status, "Decline")
+        await peer.expect("ACK")
+
+    said, failed = failing(script)
+    assert said == ["call 1: dialling **b@192.0.2.2", "call 1: ringing"]
+    assert describe(failed) == "the call failed: 603 Decline"
+
+
+def test_silence_is_no_status_of_the_far_end():
+    async def script(peer, calling):
+        await asyncio.wait({calling})
+
+    said, failed = failing(script)
+    assert said == ["call 1: dialling **b@192.0.2.2"]
+    assert re.fullmatch(r"cannot reach \*\*b@192\.0\.2\.2: \D+", describe(failed))
+
+
+def test_who_rings_for_ever_does_not_answer():
+    async def script(peer, calling):
+        invite = await peer.expect("INVITE")
+        peer.reply(invite, 180)
+        peer.reply(await peer.expect("CANCEL", timeout=400), 200)
+        peer.reply(invite, 487)
+
+    said, failed = failing(script)
+    assert said[-1] == "call 1: ringing"
+    assert describe(failed) == "**b@192.0.2.2: nobody answered"
+
+
+def test_a_challenge_without_an_account_points_to_the_option():
+    async def script(peer, _):
+        challenge = [("WWW-Authenticate", 'Digest realm="r", nonce="n"')]
+        peer.reply(await peer.expect("INVITE"), 401, "Unauthorized", headers=challenge)
+        await peer.expect("ACK")
+
+    _, failed = failing(script)
+    words = "the call failed: 401 Unauthorized: they want an account, see --account"
+    assert describe(failed) == words
+
+
+def test_ctrl_c_takes_a_call_back_that_rings():
+    async def script(peer, calling):
+        invite = await peer.expect("INVITE")
+        peer.reply(invite, 180)
+        await asyncio.sleep(1)
+        calling.cancel()
+        peer.reply(await peer.expect("CANCEL"), 200)
+        peer.reply(invite, 487)
+        await peer.expect("ACK")
+
+    said, failed = failing(script)
+    assert said[-1] == "call 1: given up"
+    assert isinstance(failed, asyncio.CancelledError)
+
+
+def test_a_far_end_that_makes_no_sense_is_told_apart_from_the_address():
+    async def script(peer, _):
+        peer.reply(await peer.expect("INVITE"), 200, body=b"nonsense")
+        await peer.expect("ACK")
+        peer.reply(await peer.expect("BYE"), 200)
+
+    assert describe(failing(script)[1]).startswith("the far end makes no sense: ")
+
+
+def test_a_call_that_ends_badly_fails():
+    async def script(peer, calling):
+        peer.reply(await peer.expect("INVITE"), 200, body=peer.sdp())
+        await peer.expect("ACK")
+        peer.reply(await peer.expect("BYE", timeout=400), 200)
+
+    said, status = failing(script)
+    assert said[-1].split() == ["ended", "no", "sound", "came", "any", "more"]
+    assert status == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_told_after_the_report():
+    with pytest.raises(OSError, match="/dev/full"):
+        run_virtual(with_echo(record=Path("/dev/full"), duration=1.0))
+
+
+def test_what_cannot_be_is_told_before_anything_opens(speech_file, tmp_path):
+    for options, error, words in (
+        ({"duration": 0.0}, UsageError, "--duration 0"),
+        ({"duration": float("inf")}, UsageError, "--duration inf"),
+        ({"play": speech_file, "record": speech_file}, UsageError, "that --play says"),
+        ({"play": tmp_path / "none.wav"}, FileNotFoundError, "none.wav"),
+        ({"host": "no such host"}, UsageError, "bad host"),
+        ({"tls_ca": tmp_path / "none.pem"}, UsageError, "--tls-ca"),
+        ({"proxy": THERE}, UsageError, "--proxy needs"),
+    ):
+        with pytest.raises(error, match=words):
+            call(CallOptions("sip:bob@192.0.2.2", **options), Output(0, io.StringIO()))
+    assert speech_file.stat().st_size > 1000
+    CallOptions("sip:bob@192.0.2.2", play=speech_file, record=tmp_path / "new.wav").check()
 
 
 def test_an_account_registers_before_it_calls(monkeypatch):

@@ -47,7 +47,7 @@ def test_answers_whatever_is_dialled_and_says_so():
         f"listening, dial sip:echo@{HERE}:5060;transport=tcp",
         "call 1: from **er@192.0.2.1 to ****ody@192.0.2.10",
         "call 1: answered with pcmu",
-        "call 1: ended after 1.0 s: remote_hangup",
+        "call 1: ended after 1.0 s: they hung up",
         "stopped",
     ]
     assert "peer@" not in said
@@ -81,7 +81,7 @@ def test_says_why_it_did_not_answer():
             peer.request("INVITE", f"sip:anybody@{HERE}", body=peer.sdp(40000, "18"))
             await peer.expect(488)
 
-    assert "call 1: not answered:" in run_virtual(line(script))
+    assert "call 1: not answered: No codec in common: offered G729" in run_virtual(line(script))
 
 
 def test_shows_sip_when_asked_to():
@@ -151,8 +151,89 @@ def test_names_an_address_that_can_be_dialled(monkeypatch):
     assert dialable({"UDP": HostPort("::", 5060)}) == ["sip:echo@[::1]:5060"]
 
 
+def pem(path, *what):
+    path.write_text("".join(f"-----BEGIN {one}-----\n" for one in what))
+    return path
+
+
 def test_tls_is_served_where_there_is_a_certificate(tmp_path):
     assert EchoOptions().transports == ("udp", "tcp")
-    options = EchoOptions(tls_cert=tmp_path / "c.pem", tls_key=tmp_path / "k.pem")
+    certificate, key = (
+        pem(tmp_path / "c.pem", "CERTIFICATE"),
+        pem(tmp_path / "k.pem", "PRIVATE KEY"),
+    )
+    options = EchoOptions(tls_cert=certificate, tls_key=key)
     assert options.transports == ("udp", "tcp", "tls")
-    assert options.serve["tls_key"] == tmp_path / "k.pem"
+    assert options.serve["tls_key"] == key
+    both = pem(tmp_path / "both.pem", "EC PRIVATE KEY", "CERTIFICATE")
+    assert EchoOptions(tls_cert=both).serve["tls_cert"] == both
+
+
+def test_a_certificate_that_cannot_serve_is_told_before_anything_opens(tmp_path):
+    certificate, key = (
+        pem(tmp_path / "c.pem", "CERTIFICATE"),
+        pem(tmp_path / "k.pem", "PRIVATE KEY"),
+    )
+    for options, words in (
+        (EchoOptions(tls_key=key), "--tls-key needs --tls-cert"),
+        (EchoOptions(tls_cert=certificate), r"no private key in it \(PEM\): give --tls-key"),
+        (EchoOptions(tls_cert=key, tls_key=key), "no certificate in it"),
+        (EchoOptions(tls_cert=certificate, tls_key=tmp_path / "none"), "no such file"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            echo(options, Output(0, io.StringIO()))
+
+
+def test_says_what_it_waits_for_when_a_call_does_not_end():
+    async def script():
+        async with caller() as peer:
+            peer.request("INVITE", f"sip:anybody@{HERE}", body=peer.sdp())
+            peer.ack(await peer.expect(200))
+            await asyncio.sleep(0.5)
+
+    said = run_virtual(line(script)).splitlines()
+    assert said[-3:] == [
+        "call 1: ended after 0.5 s: we were stopped",
+        "waiting for the far end to say goodbye, Ctrl-C leaves at once",
+        "stopped",
+    ]
+
+
+def test_a_second_ctrl_c_leaves_at_once():
+    async def main():
+        async with caller() as peer:
+            output = Output(0, io.StringIO())
+            running = asyncio.create_task(echo(EchoOptions(host=HERE), output))
+            await asyncio.sleep(0.1)
+            peer.request("INVITE", f"sip:anybody@{HERE}", body=peer.sdp())
+            peer.ack(await peer.expect(200))
+            await asyncio.sleep(0.5)
+            began = asyncio.get_running_loop().time()
+            running.cancel()
+            await asyncio.sleep(0.5)
+            running.cancel()
+            assert await running == 0
+            return asyncio.get_running_loop().time() - began
+
+    assert run_virtual(main()) < 1
+
+
+def test_output_that_is_lost_costs_no_call():
+    class Gone(io.StringIO):
+        def write(self, text):
+            if "answered" in text:
+                raise BrokenPipeError(32, "Broken pipe")
+            return super().write(text)
+
+    async def main():
+        async with caller() as peer:
+            output = Output(0, Gone())
+            running = asyncio.create_task(echo(EchoOptions(host=HERE), output))
+            output.stop = running.cancel
+            await asyncio.sleep(0.1)
+            peer.request("INVITE", f"sip:anybody@{HERE}", body=peer.sdp())
+            peer.ack(await peer.expect(200))
+            peer.reply(await peer.expect("BYE"), 200)
+            assert await running == 0
+
+    run_virtual(main())

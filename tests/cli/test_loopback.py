@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 
 from voip.cli.echo import EchoOptions
 from voip.cli.loopback import loopback
 from voip.cli.output import Output
+from voip.cli.running import UsageError
 from voip.codecs import REGISTRY
 from voip.testing import Link, Network, run_virtual
 
@@ -37,3 +39,9 @@ def test_a_line_that_loses_too_much_fails():
     status, said = call("pcmu", network)
     assert status == 1
     assert "FAILED: correlation" in said
+
+
+def test_it_takes_no_account_and_no_certificate():
+    for options in (EchoOptions(aor="alice@example.com"), EchoOptions(tls_cert=Path("c.pem"))):
+        with pytest.raises(UsageError, match="--loopback"):
+            run_virtual(loopback(options, Output(0, io.StringIO())))

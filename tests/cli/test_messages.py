@@ -2,7 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from voip.cli.messages import highlight, redact
+from voip.cli.messages import describe, ending, highlight, redact, unanswered
+from voip.errors import (
+    AuthenticationError,
+    CallEnded,
+    CallFailed,
+    EndCause,
+    NegotiationError,
+    ParseError,
+    RegistrationError,
+    TransportError,
+    UnsupportedCodecError,
+)
 from voip.sip.messages import Message
 
 REGISTER = (
@@ -61,3 +72,56 @@ def test_a_peer_cannot_drive_the_terminal():
     (line, *_) = highlight(b"SIP/2.0 200 \x1b]0;owned\x07\xff\r\n\r\n", outgoing=False, body=True)
     assert "\x1b" not in line[0]
     assert "\x07" not in line[0]
+
+
+NUMBERED = OSError(2, "No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RegistrationError(403, "Go away"), "the registrar refused: 403 Go away"),
+        (RegistrationError(403, "[SSL] so"), "the registrar refused: 403 [SSL] so"),
+        (
+            RegistrationError(408, "timeout", answered=False),
+            "cannot reach the registrar: no answer",
+        ),
+        (
+            RegistrationError(408, "connection refused", answered=False),
+            "cannot reach the registrar: connection refused",
+        ),
+        (CallFailed(486, "Busy Here"), "the call failed: 486 Busy Here"),
+        (CallEnded(EndCause.REMOTE_HANGUP), "the call ended: they hung up"),
+        (AuthenticationError("realm changed"), "cannot authenticate: realm changed"),
+        (NegotiationError("only video"), "no agreement on the audio: only video"),
+        (UnsupportedCodecError("No codec in common"), "No codec in common"),
+        (ParseError("no v=0", "x"), "the far end makes no sense: no v=0: 'x'"),
+        (TransportError("UDP 0.0.0.0:5060: in use"), "UDP 0.0.0.0:5060: in use"),
+        (
+            TransportError(f"cannot load a.pem: {NUMBERED}"),
+            "cannot load a.pem: No such file or directory",
+        ),
+        (TransportError("[X509: KEY_VALUES_MISMATCH] key mismatch (_ssl.c:4150)"), "key mismatch"),
+        (NUMBERED, "no such file or directory"),
+        (FileNotFoundError(2, "No such file", "a.wav"), "a.wav: no such file"),
+        (OSError("two\nlines"), "two lines"),
+        (OSError(), "OSError"),
+        (TransportError(), "TransportError"),
+    ],
+)
+def test_an_error_is_one_line_without_numbers(error, line):
+    assert describe(error) == line
+
+
+@pytest.mark.parametrize("cause", EndCause)
+def test_the_end_of_a_call_is_told_in_words(cause):
+    words = ending(CallEnded(cause))
+    assert words != cause.value
+    assert "_" not in words
+    assert ending(CallEnded(cause, 503, "Full up")) == f"{words} (503 Full up)"
+    assert ending(CallEnded(cause, phrase="later")) == f"{words} (later)"
+
+
+def test_silence_is_called_no_answer():
+    assert {unanswered(words) for words in ("", "timeout", "Request Timeout")} == {"no answer"}
+    assert unanswered("connection refused") == "connection refused"

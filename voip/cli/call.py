@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,34 +15,59 @@ from numpy.typing import NDArray
 
 from voip.audio.call import AudioCall
 from voip.cli.audio import WaveRecorder, read_wave
+from voip.cli.messages import ending, unanswered
 from voip.cli.output import CallRow, Output
 from voip.cli.report import CallReport, media_figures
-from voip.cli.running import ask_password, parse_aor, parse_proxy, parse_target, with_codec
-from voip.errors import CallEnded
+from voip.cli.running import (
+    CommandSession,
+    SessionOptions,
+    UsageError,
+    open_session,
+    parse_target,
+    serving,
+    with_codec,
+)
+from voip.errors import CallEnded, CallFailed, EndCause, TransportError, VoIPError
 from voip.logs import mask
 from voip.sip.protocol import SessionInitiationProtocol
 
-__all__ = ["CallOptions", "ScriptedCall", "call", "dial_and_measure"]
+__all__ = [
+    "CallOptions",
+    "CallingSession",
+    "ScriptedCall",
+    "call",
+    "dial_and_measure",
+    "finish",
+]
 
 PLAY_TAIL_SECS = 1.0
 """How long a call without `--duration` listens on after its file was played."""
 
+WELL_ENDED = (EndCause.LOCAL_HANGUP, EndCause.REMOTE_HANGUP)
+"""Ends of a call that somebody wanted: exit status 0."""
+
 
 @dataclass(slots=True)
-class CallOptions:
+class CallOptions(SessionOptions):
     """What the command line asked for; see `voip call --help`."""
 
     uri: str
     play: Path | None = None
     record: Path | None = None
     duration: float | None = None
-    codec: str | None = None
-    host: str = "0.0.0.0"  # noqa: S104 - the way to the far end decides
-    port: int = 0
-    aor: str | None = None
-    proxy: str | None = None
-    tls_ca: Path | None = None
-    dangerously_skip_certificate_checks: bool = False
+
+    def check(self) -> None:
+        """Check what can be checked before anything is opened.
+
+        Raises:
+            UsageError: the options ask for what cannot be.
+        """
+        if self.duration is not None and not 0 < self.duration < math.inf:
+            raise UsageError(f"--duration {self.duration:g}: want seconds, more than none")
+        if self.play is None or self.record is None or not self.play.exists():
+            return
+        if self.record.exists() and self.play.samefile(self.record):
+            raise UsageError(f"--record {self.record}: this is the file that --play says")
 
 
 class ScriptedCall(AudioCall):
@@ -95,26 +122,23 @@ class ScriptedCall(AudioCall):
         return self.over.is_set()
 
 
-class _Session(SessionInitiationProtocol):
-    output: Output | None = None
+class CallingSession(CommandSession):
+    """Tells when the far end rings, and remembers its last final response to an INVITE."""
 
-    def registered(self) -> None:
-        if self.output is not None:
-            self.output.say(f"registered {self.aor}", "green")
-
-
-class _VerboseSession(_Session):
-    def request_received(self, request: Any) -> None:
-        if self.output is not None:
-            self.output.message(request, outgoing=False)
+    row: CallRow | None = None
+    refused: int = 0
+    rang: bool = False
 
     def response_received(self, response: Any) -> None:
-        if self.output is not None:
-            self.output.message(response, outgoing=False)
-
-    def message_sent(self, message: Any) -> None:
-        if self.output is not None:
-            self.output.message(message, outgoing=True)
+        """Tell how the far end takes it."""
+        status = response.status_code
+        if response.cseq.method != "INVITE":
+            return
+        if status >= 300:
+            self.refused = status
+        elif status in (180, 183) and not self.rang and self.output is not None and self.row:
+            self.rang = True
+            self.output.change(self.row, "ringing")
 
 
 async def dial_and_measure(
@@ -154,58 +178,99 @@ async def _talk(leg: ScriptedCall, options: CallOptions, speech: Any) -> None:
                 await playing
 
 
-async def _finish(leg: ScriptedCall, report: CallReport, answered: float) -> None:
-    """Hang up and fill in the report."""
+async def finish(leg: ScriptedCall, report: CallReport, answered: float) -> None:
+    """Hang up and fill in the report.
+
+    Args:
+        leg: the call.
+        report: what is known of it so far.
+        answered: when it began, by the loop's clock.
+    """
     media_figures(report, leg.wire)
     report.duration = asyncio.get_running_loop().time() - answered
     await leg.hang_up()
     await leg.wait_over(2.0)
-    report.ended = str(leg.ended or "")
+    report.ended = "" if leg.ended is None else ending(leg.ended)
     if leg.samples:
         report.level_dbfs = 10 * float(np.log10(max(leg.squares / leg.samples, 1e-12)))
 
 
-def _make_session(options: CallOptions, output: Output) -> _Session:
-    session_class = _VerboseSession if output.verbosity else _Session
-    account: dict[str, Any] = {}
-    if options.aor is not None:
-        aor = parse_aor(options.aor)
-        account = {"aor": aor, "password": ask_password(aor)}
-    return session_class(
-        output=output,
-        outbound_proxy=parse_proxy(options.proxy),
-        tls_ca=options.tls_ca,
-        dangerously_skip_certificate_checks=options.dangerously_skip_certificate_checks,
-        **account,
+@dataclass(slots=True)
+class _Plan:
+    """What a call needs, found before there is an event loop."""
+
+    target: str
+    call_class: type[ScriptedCall]
+    speech: tuple[NDArray[np.float32], int] | None
+    serve: dict[str, Any]
+
+
+def call(options: CallOptions, output: Output) -> Coroutine[Any, Any, int]:
+    """Return what makes one call; its outcome is the exit status.
+
+    What the options ask for is checked here, and a password asked for: before there is an event
+    loop, which would take Ctrl-C from the prompt.
+
+    Raises:
+        UsageError: they ask for what cannot be.
+        OSError: the file to play cannot be read.
+    """
+    options.check()
+    plan = _Plan(
+        parse_target(options.uri, options.aor),
+        with_codec(ScriptedCall, options.codec),
+        None if options.play is None else read_wave(options.play),
+        options.serve,
     )
+    return _run(plan, open_session(CallingSession, options, output), options, output)
 
 
-async def call(options: CallOptions, output: Output) -> int:
-    """Make one call; returns the exit status."""
-    target = parse_target(options.uri, options.proxy)
-    speech = None if options.play is None else read_wave(options.play)
-    call_class = with_codec(ScriptedCall, options.codec)
-    session = _make_session(options, output)
-    with output, contextlib.ExitStack() as files:
-        recorder = None
-        if options.record is not None:
-            recorder = WaveRecorder(options.record, call_class.RESAMPLING_RATE_HZ)
-            files.callback(recorder.close)
-        async with session.serve(host=options.host, port=options.port):
-            row = output.call(mask(target))
-            output.change(row, "dialling", f"dialling {row.party}")
-            leg, report = await dial_and_measure(
-                session, target, call_class, recorder=recorder, row=row
-            )
+async def _run(plan: _Plan, session: CallingSession, options: CallOptions, output: Output) -> int:
+    recorder = None
+    if options.record is not None:  # before the call: nobody wants to say everything again
+        recorder = WaveRecorder(options.record, plan.call_class.RESAMPLING_RATE_HZ)
+    with output, contextlib.closing(recorder) if recorder else contextlib.nullcontext():
+        async with serving(session, output, plan.serve):
+            row = session.row = output.call(mask(plan.target))
+            leg, report = await _dial(plan, session, recorder, output)
             row.codec = leg.codec.encoding_name
             output.change(row, "talking", f"answered with {report.codec}")
             answered = asyncio.get_running_loop().time()
             try:
-                await _talk(leg, options, speech)
+                await _talk(leg, options, plan.speech)
             except asyncio.CancelledError:
                 output.say("hanging up")  # Ctrl-C: the report is still wanted
-            await _finish(leg, report, answered)
+            await finish(leg, report, answered)
             output.forget(row)
-    for name, figure in report.lines:
-        output.say(f"{name:>16}  {figure}")
-    return 0
+    output.table(report.lines)
+    if recorder is not None and recorder.failed is not None:
+        raise recorder.failed
+    return 0 if leg.ended is None or leg.ended.cause in WELL_ENDED else 1
+
+
+async def _dial(
+    plan: _Plan, session: CallingSession, recorder: WaveRecorder | None, output: Output
+) -> tuple[ScriptedCall, CallReport]:
+    row = session.row
+    assert row is not None
+    output.change(row, "dialling", f"dialling {row.party}")
+    try:
+        return await dial_and_measure(
+            session, plan.target, plan.call_class, recorder=recorder, row=row
+        )
+    except CallFailed as error:
+        raise _explained(error, session, row.party) from None
+    except asyncio.CancelledError:
+        output.change(row, "given up")
+        raise
+
+
+def _explained(error: CallFailed, session: CallingSession, party: str) -> VoIPError:
+    """Return a failure in words that tell the far end's own from ours, which mean: no answer."""
+    if session.refused != error.status:
+        if session.rang:
+            return TransportError(f"{party}: nobody answered")
+        return TransportError(f"cannot reach {party}: {unanswered(error.phrase)}")
+    if error.status in (401, 407) and session.aor is None:
+        return CallFailed(error.status, f"{error.phrase}: they want an account, see --account")
+    return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voip.audio.echo import EchoCall
+from voip.cli.messages import describe, ending
 from voip.cli.output import CallRow, Output
-from voip.cli.running import ask_password, describe, parse_aor, parse_proxy, with_codec
+from voip.cli.running import (
+    CommandSession,
+    SessionOptions,
+    UsageError,
+    need_pem,
+    open_session,
+    parse_host,
+    serving,
+    with_codec,
+)
 from voip.errors import CallEnded
 from voip.logs import mask
 from voip.media.measure import level_dbfs
-from voip.sip.protocol import SessionInitiationProtocol
 from voip.sockets import local_address_towards
 from voip.types import HostPort, is_unspecified
 
@@ -25,18 +35,13 @@ __all__ = ["EchoLine", "EchoOptions", "EchoSession", "echo"]
 
 
 @dataclass(slots=True)
-class EchoOptions:
+class EchoOptions(SessionOptions):
     """What the command line asked for; see `voip echo --help`."""
 
     aor: str | None = None
-    host: str = "0.0.0.0"  # noqa: S104 - a line that nobody can call is none
     port: int = 5060
-    proxy: str | None = None
-    codec: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
-    tls_ca: Path | None = None
-    dangerously_skip_certificate_checks: bool = False
 
     @property
     def transports(self) -> tuple[str, ...]:
@@ -45,11 +50,24 @@ class EchoOptions:
 
     @property
     def serve(self) -> dict[str, Any]:
-        """What `serve` takes."""
-        given = {"host": self.host, "port": self.port, "transports": self.transports}
-        if self.tls_cert is not None:
-            given |= {"tls_cert": self.tls_cert, "tls_key": self.tls_key}
-        return given
+        """What `serve` takes.
+
+        Raises:
+            UsageError: the host is none of this machine, or certificate and key are not there.
+        """
+        given = {"host": parse_host(self.host), "port": self.port, "transports": self.transports}
+        if self.tls_cert is None:
+            if self.tls_key is not None:
+                raise UsageError("--tls-key needs --tls-cert, the certificate that it is for")
+            return given
+        need_pem("--tls-cert", self.tls_cert, "CERTIFICATE")
+        need_pem("--tls-key", self.tls_key, "PRIVATE KEY")
+        if self.tls_key is None:
+            try:
+                need_pem("--tls-cert", self.tls_cert, "PRIVATE KEY")
+            except UsageError as error:
+                raise UsageError(f"{error}: give --tls-key") from None
+        return given | {"tls_cert": self.tls_cert, "tls_key": self.tls_key}
 
 
 class EchoLine(EchoCall):
@@ -83,17 +101,14 @@ class EchoLine(EchoCall):
     def call_ended(self, reason: CallEnded) -> None:
         """Say how long it was."""
         if self.output is not None and self.row is not None:
-            self._tell("ended", f"ended after {self.row.seconds:.1f} s: {reason}")
+            self._tell("ended", f"ended after {self.row.seconds:.1f} s: {ending(reason)}")
             self.output.forget(self.row)
 
 
-class EchoSession(SessionInitiationProtocol):
+class EchoSession(CommandSession):
     """Answers every call with an echo."""
 
-    output: Output | None = None
     call_class: type[EchoLine] = EchoLine
-    known: bool = False
-    """Whether the registrar has us. Refreshes are not told, nor what ends the command anyway."""
 
     def call_received(self, request: Any) -> None:
         """Answer, whoever is wanted."""
@@ -109,39 +124,8 @@ class EchoSession(SessionInitiationProtocol):
             await answer
         except Exception as error:  # noqa: BLE001 - whatever it is, the line stays open
             if self.output is not None and row is not None:
-                self.output.change(row, "refused", f"not answered: {error}")
+                self.output.change(row, "refused", f"not answered: {describe(error)}")
                 self.output.forget(row)
-
-    def registered(self) -> None:
-        """Say that we are."""
-        known, self.known = self.known, True
-        if not known and self.output is not None:
-            self.output.say(f"registered {self.aor}", "green")
-
-    def registration_failed(self, error: Exception) -> None:
-        """Say why we are not."""
-        known, self.known = self.known, False
-        if known and self.output is not None:
-            self.output.say(f"not registered any more: {describe(error)}", "red")
-
-
-class VerboseEchoSession(EchoSession):
-    """The same, with every SIP message shown."""
-
-    def request_received(self, request: Any) -> None:
-        """Show it."""
-        if self.output is not None:
-            self.output.message(request, outgoing=False)
-
-    def response_received(self, response: Any) -> None:
-        """Show it."""
-        if self.output is not None:
-            self.output.message(response, outgoing=False)
-
-    def message_sent(self, message: Any) -> None:
-        """Show it."""
-        if self.output is not None:
-            self.output.message(message, outgoing=True)
 
 
 def dialable(listeners: dict[str, HostPort]) -> list[str]:
@@ -160,37 +144,33 @@ def dialable(listeners: dict[str, HostPort]) -> list[str]:
     return uris
 
 
-def make_session(options: EchoOptions, output: Output) -> EchoSession:
+def make_session(options: SessionOptions, output: Output) -> EchoSession:
     """Return the session that the options ask for.
 
     Raises:
         UsageError: they ask for what cannot be.
     """
     call_class = with_codec(EchoLine, options.codec)
-    session_class = VerboseEchoSession if output.verbosity else EchoSession
-    account: dict[str, Any] = {}
-    if options.aor is not None:
-        aor = parse_aor(options.aor)
-        account = {
-            "aor": aor,
-            "password": ask_password(aor),
-            "outbound_proxy": parse_proxy(options.proxy),
-        }
-    return session_class(
-        output=output,
-        call_class=call_class,
-        tls_ca=options.tls_ca,
-        dangerously_skip_certificate_checks=options.dangerously_skip_certificate_checks,
-        **account,
-    )
+    return open_session(EchoSession, options, output, call_class=call_class)
 
 
-async def echo(options: EchoOptions, output: Output) -> int:
-    """Run the line until it is cancelled, which is how Ctrl-C ends it; returns the exit status."""
-    session = make_session(options, output)
+def echo(options: EchoOptions, output: Output) -> Coroutine[Any, Any, int]:
+    """Return what runs the line until it is cancelled, which is how Ctrl-C ends it.
+
+    Its outcome is the exit status. What the options ask for is checked here, and a password asked
+    for: before there is an event loop, which would take Ctrl-C from the prompt.
+
+    Raises:
+        UsageError: they ask for what cannot be.
+    """
+    serve = options.serve
+    return _run(make_session(options, output), output, serve)
+
+
+async def _run(session: EchoSession, output: Output, serve: dict[str, Any]) -> int:
     with output:
         try:
-            async with session.serve(**options.serve):
+            async with serving(session, output, serve):
                 for uri in dialable(session.listeners):
                     output.say(f"listening, dial {uri}", "bold")
                 # What is there now stays for ever: no collection during a call looks at it again.
@@ -199,5 +179,4 @@ async def echo(options: EchoOptions, output: Output) -> int:
                 await asyncio.Event().wait()
         except asyncio.CancelledError:
             output.say("stopped")
-            return 0
     return 0

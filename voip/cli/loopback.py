@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from voip.cli.audio import load_speech
-from voip.cli.call import ScriptedCall, dial_and_measure
+from voip.cli.call import ScriptedCall, dial_and_measure, finish
 from voip.cli.echo import EchoOptions, EchoSession, make_session
 from voip.cli.output import Output
-from voip.cli.report import CallReport, media_figures
-from voip.cli.running import with_codec
+from voip.cli.report import CallReport
+from voip.cli.running import SessionOptions, UsageError, with_codec
 from voip.media.measure import compare, level_dbfs
 from voip.sip.protocol import SessionInitiationProtocol
 
@@ -25,9 +25,14 @@ LONGEST_WAIT_SECS = 15.0
 
 
 async def loopback(options: EchoOptions, output: Output) -> int:
-    """Call ourselves, print the report, and return 0 when what came back is what was said."""
-    local = EchoOptions(host=HOST, port=0, codec=options.codec)
-    line = make_session(local, output)
+    """Call ourselves, print the report, and return 0 when what came back is what was said.
+
+    Raises:
+        UsageError: the options name an account or a certificate, which nobody would use.
+    """
+    if any((options.aor, options.proxy, options.tls_cert, options.tls_key)):
+        raise UsageError("--loopback calls itself: it takes no account, proxy or certificate")
+    line = make_session(SessionOptions(codec=options.codec), output)
     caller = SessionInitiationProtocol()
     call_class = with_codec(ScriptedCall, options.codec)
     with output:
@@ -36,8 +41,7 @@ async def loopback(options: EchoOptions, output: Output) -> int:
             caller.serve(host=HOST, port=0, transports=("udp",)),
         ):
             report = await _call(line, caller, call_class)
-    for name, figure in report.lines:
-        output.say(f"{name:>16}  {figure}")
+    output.table(report.lines)
     return _verdict(report, output)
 
 
@@ -51,11 +55,7 @@ async def _call(
     answered = asyncio.get_running_loop().time()
     await leg.say(speech, rate)
     await _listen_to_the_end(leg)
-    media_figures(report, leg.wire)
-    report.duration = asyncio.get_running_loop().time() - answered
-    await leg.hang_up()
-    await leg.wait_over(2.0)
-    report.ended = str(leg.ended or "")
+    await finish(leg, report, answered)
     # a narrow codec cannot bring back what it has no room for: judge at the lower of the two rates
     common = min(rate, leg.codec.sample_rate_hz)
     said = leg.resample(speech, rate, common)

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
+import os
 import sys
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self, TextIO
 
-from voip.cli.messages import highlight
+from voip.cli.messages import highlight, printable
 
-__all__ = ["CallRow", "LiveOutput", "Output", "open_output"]
+__all__ = ["CallRow", "LiveOutput", "Output", "complain", "open_output"]
+
+ROWS_SHOWN = 20
+"""Calls in the live table; a terminal has no room for more, and drawing them takes time."""
+
+_BAR = 12
+
+
+def complain(text: str) -> None:
+    """Say what went wrong: one line on standard error, where there is one."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"voip: error: {printable(text)}\n")
+            sys.stderr.flush()
 
 
 def _now() -> float:
@@ -49,14 +66,22 @@ class CallRow:
 class Output:
     """Plain lines, one for each thing that happens.
 
+    What cannot be written ends the command and never a call: `lost` says why, `stop` is called.
+
     Args:
         verbosity: 0 nothing of SIP, 1 first lines, 2 headers too, 3 bodies too.
         stream: where lines go.
+
+    Attributes:
+        lost: why nothing can be written any more, None while it can.
+        stop: ends the command; set by whoever runs it.
     """
 
     def __init__(self, verbosity: int = 0, stream: TextIO | None = None) -> None:
         self.verbosity = verbosity
         self.rows: list[CallRow] = []
+        self.lost: OSError | None = None
+        self.stop: Callable[[], object] = lambda: None
         self._stream = stream or sys.stdout
         self._count = 0
 
@@ -67,9 +92,23 @@ class Output:
         """End."""
 
     def say(self, text: str, style: str = "") -> None:
-        """Say one line."""
-        self._stream.write(f"{text}\n")
+        """Say one line; what is no printable character is replaced."""
+        if self.lost is not None:
+            return
+        try:
+            self._write(printable(text), style)
+        except OSError as error:  # who read this is gone, or the disk is full
+            self.lost = error
+            self.stop()
+
+    def _write(self, line: str, style: str) -> None:
+        self._stream.write(f"{line}\n")
         self._stream.flush()
+
+    def table(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Say figures, each with its name before it."""
+        for name, figure in rows:
+            self.say(f"{name:>16}  {figure}")
 
     def message(self, message: Any, *, outgoing: bool) -> None:
         """Show a SIP message as far as the verbosity goes."""
@@ -102,6 +141,7 @@ class LiveOutput(Output):
 
     def __init__(self, verbosity: int = 0, stream: TextIO | None = None) -> None:
         super().__init__(verbosity, stream)
+        # Here and below: who pipes the output somewhere does not wait for rich to load.
         from rich.console import Console
         from rich.live import Live
 
@@ -113,22 +153,24 @@ class LiveOutput(Output):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            self._live.stop()
 
-    def say(self, text: str, style: str = "") -> None:
-        """Say one line, above the table."""
+    def _write(self, line: str, style: str) -> None:
+        """Say one line, above the table; the terminal folds it, so that it can be copied whole."""
         from rich.text import Text
 
-        self._console.print(Text(text, style))
+        self._console.print(Text(line, style), soft_wrap=True)
 
     def _table(self) -> Any:
         from rich.table import Table
 
         table = Table(box=None, show_header=bool(self.rows), pad_edge=False)
         for heading in ("call", "with", "codec", "time", "heard", ""):
-            table.add_column(heading, header_style="dim")
-        for row in self.rows:
-            bar = "▮" * max(0, min(12, round((row.level_dbfs + 60) / 4)))
+            wide = _BAR if heading == "heard" else None  # or the columns after it dance
+            table.add_column(heading, header_style="dim", width=wide)
+        for row in self.rows[:ROWS_SHOWN]:
+            bar = "▮" * max(0, min(_BAR, round((row.level_dbfs + 60) / 4)))
             minutes, seconds = divmod(int(row.seconds), 60)
             table.add_row(
                 str(row.number), row.party, row.codec, f"{minutes}:{seconds:02}", bar, row.state
@@ -137,6 +179,13 @@ class LiveOutput(Output):
 
 
 def open_output(verbosity: int = 0, stream: TextIO | None = None) -> Output:
-    """Return what fits: live on a terminal, plain lines elsewhere."""
+    """Return what fits: live on a terminal, plain lines elsewhere, nothing where stdout is closed.
+
+    An encoding without arrows and bars gets question marks for them.
+    """
     target = stream or sys.stdout
+    if target is None:  # `>&-`
+        target = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+    if isinstance(target, io.TextIOWrapper):
+        target.reconfigure(errors="replace")
     return (LiveOutput if target.isatty() else Output)(verbosity, target)

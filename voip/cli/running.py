@@ -1,93 +1,279 @@
-"""What every command does around its work: run it, stop it by Ctrl-C, say errors in one line."""
+"""What every command does around its work: its account, Ctrl-C, and errors in one line."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import getpass
+import ipaddress
 import os
+import re
 import signal
+import socket
 import sys
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 from voip import codecs
-from voip.errors import (
-    AuthenticationError,
-    CallEnded,
-    CallFailed,
-    NegotiationError,
-    ParseError,
-    RegistrationError,
-    TransportError,
-    VoIPError,
-)
+from voip.cli.messages import describe, reason_of
+from voip.cli.output import Output, complain
+from voip.errors import ParseError, VoIPError
+from voip.sip.protocol import SessionInitiationProtocol
 from voip.sip.types import SipURI, TelURI, parse_uri
 from voip.types import HostPort
 
 __all__ = [
+    "CommandSession",
+    "SessionOptions",
     "UsageError",
     "ask_password",
-    "describe",
+    "need_pem",
+    "open_session",
     "parse_aor",
+    "parse_host",
     "parse_proxy",
     "parse_target",
     "run",
+    "serving",
     "with_codec",
 ]
 
 HD_AUDIO = ("opus", "g722")
+
+PATIENCE_SECS = 2.0
+"""How long a registrar, or the answer to a BYE, may take before we say what we wait for."""
+
+INTERRUPTED = 130
+"""Exit status of what Ctrl-C ended before it came to its end (128 + SIGINT, as shells have it)."""
+
+# A PEM file is a few kilobytes; whatever is longer is something else.
+_PEM_BYTES = 1 << 20
 
 
 class UsageError(VoIPError):
     """The command line asks for what cannot be."""
 
 
-def run(main: Coroutine[Any, Any, int]) -> int:
+# Running
+
+
+def run(command: Callable[[], Coroutine[Any, Any, int]], output: Output | None = None) -> int:
     """Run a command and return its exit status; an error is one line on standard error.
 
-    SIGINT and SIGTERM cancel the command, which ends its calls by BYE and unregisters on the way
-    out; a second one cancels that too.
+    SIGINT, SIGTERM, the end of the terminal, and output that cannot be written cancel the command,
+    which ends its calls by BYE and unregisters on the way out; a second one cancels that too.
+
+    Args:
+        command: begins it; what it checks and asks for comes before there is an event loop.
+        output: what it says.
     """
+    output = output or Output()
     try:
-        return asyncio.run(_interruptible(main))
+        status = asyncio.run(_interruptible(command(), output))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        return 130
+        status = INTERRUPTED
     except (VoIPError, OSError) as error:
-        print(f"voip: error: {describe(error)}", file=sys.stderr)  # noqa: T201 - the command line
+        complain(describe(error))
         return 2 if isinstance(error, UsageError) else 1
+    return status if output.lost is None else _unread(output.lost)
 
 
-async def _interruptible(main: Coroutine[Any, Any, int]) -> int:
+async def _interruptible(main: Coroutine[Any, Any, int], output: Output) -> int:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
-    for number in (signal.SIGINT, signal.SIGTERM):
+    output.stop = task.cancel
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is None or signal.getsignal(number) is signal.SIG_IGN:
+            continue  # Windows, or `nohup`
         # Windows, and threads other than the first, have no such thing: KeyboardInterrupt does it
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, task.cancel)
     return await main
 
 
-def describe(error: BaseException) -> str:
-    """Return one line that says what went wrong, in the peer's own words where there are any."""
-    if isinstance(error, RegistrationError):
-        if error.answered:
-            return f"the registrar refused: {error}"
-        return f"cannot reach the registrar: {error.phrase}"
-    if isinstance(error, CallFailed):
-        return f"the call failed: {error}"
-    if isinstance(error, CallEnded):
-        return f"the call ended: {error}"
-    if isinstance(error, AuthenticationError):
-        return f"cannot authenticate: {error}"
-    if isinstance(error, NegotiationError):
-        return f"no common codec: {error}"
-    if isinstance(error, ParseError):
-        return f"bad address: {error}"
-    if isinstance(error, TransportError):
-        return str(error)
-    return " ".join(str(error).split()) or type(error).__name__
+def _unread(lost: OSError) -> int:
+    """Return the exit status of a command whose output had nowhere to go."""
+    if not isinstance(lost, BrokenPipeError):  # `voip … | head` is nobody's mistake
+        complain(f"cannot write what happens: {reason_of(lost)}")
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        # What is still buffered would fail once more when Python ends, and be complained about.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+# The session
+
+
+@dataclass(slots=True, kw_only=True)
+class SessionOptions:
+    """What every command line may ask for.
+
+    Attributes:
+        aor: the account; None for none.
+        host: IP address, or name of this machine, to listen on.
+        port: port to listen on; 0 for any.
+        proxy: HOST:PORT where every request of the account goes.
+        codec: name of the only codec; None for the preferred ones.
+        tls_ca: PEM file with those who may vouch for a SIP domain; the system's when absent.
+        dangerously_skip_certificate_checks: take any certificate.
+    """
+
+    aor: str | None = None
+    host: str = "0.0.0.0"  # noqa: S104 - the way to the far end decides
+    port: int = 0
+    proxy: str | None = None
+    codec: str | None = None
+    tls_ca: Path | None = None
+    dangerously_skip_certificate_checks: bool = False
+
+    @property
+    def serve(self) -> dict[str, Any]:
+        """What `serve` takes.
+
+        Raises:
+            UsageError: the host is none of this machine.
+        """
+        return {"host": parse_host(self.host), "port": self.port}
+
+
+class CommandSession(SessionInitiationProtocol):
+    """Says what becomes of its registration: the first success, and a loss after it."""
+
+    output: Output | None = None
+    known: bool = False
+    """Whether the registrar has us. Refreshes are not told, nor what ends the command anyway."""
+
+    def registered(self) -> None:
+        """Say that we are."""
+        known, self.known = self.known, True
+        if not known and self.output is not None:
+            self.output.say(f"registered {self.aor}", "green")
+
+    def registration_failed(self, error: Exception) -> None:
+        """Say why we are not."""
+        known, self.known = self.known, False
+        if known and self.output is not None:
+            self.output.say(f"not registered any more: {describe(error)}", "red")
+
+
+class _Verbose(CommandSession):
+    """Shows every SIP message."""
+
+    def request_received(self, request: Any) -> None:
+        super().request_received(request)
+        if self.output is not None:
+            self.output.message(request, outgoing=False)
+
+    def response_received(self, response: Any) -> None:
+        super().response_received(response)
+        if self.output is not None:
+            self.output.message(response, outgoing=False)
+
+    def message_sent(self, message: Any) -> None:
+        super().message_sent(message)
+        if self.output is not None:
+            self.output.message(message, outgoing=True)
+
+
+SessionT = TypeVar("SessionT", bound=CommandSession)
+
+
+def open_session(
+    kind: type[SessionT], options: SessionOptions, output: Output, **fields: Any
+) -> SessionT:
+    """Return a session as the options want it; asks for the password of an account.
+
+    Args:
+        kind: its class.
+        options: the command line.
+        output: what the command says.
+        **fields: further fields of the session.
+
+    Raises:
+        UsageError: the options ask for what cannot be.
+    """
+    proxy = parse_proxy(options.proxy)
+    need_pem("--tls-ca", options.tls_ca, "CERTIFICATE")
+    if options.aor is not None:
+        aor = parse_aor(options.aor)
+        fields |= {"aor": aor, "password": ask_password(aor), "outbound_proxy": proxy}
+    elif proxy is not None:
+        raise UsageError("a proxy serves an account: --proxy needs one, sip:USER@DOMAIN")
+    if output.verbosity:  # only here: a session without these hooks keeps no messages for them
+        kind = type(f"Verbose{kind.__name__}", (_Verbose, kind), {})
+    return kind(
+        output=output,
+        tls_ca=options.tls_ca,
+        dangerously_skip_certificate_checks=options.dangerously_skip_certificate_checks,
+        **fields,
+    )
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    session: CommandSession, output: Output, serve: dict[str, Any]
+) -> AsyncIterator[None]:
+    """Serve; where the registrar or the end of a call takes long, say what is waited for."""
+    later = asyncio.get_running_loop().call_later
+    notice = None
+    if session.aor is not None:
+        notice = later(PATIENCE_SECS, output.say, "waiting for the registrar")
+    try:
+        async with session.serve(**serve):
+            if notice is not None:
+                notice.cancel()
+            try:
+                yield
+            finally:
+                words = "waiting for the far end to say goodbye, Ctrl-C leaves at once"
+                notice = later(PATIENCE_SECS, output.say, words)
+    finally:
+        if notice is not None:
+            notice.cancel()
+
+
+# Reading the command line
+
+
+def need_pem(option: str, path: Path | None, what: str) -> None:
+    """Check that a file is there and holds `what` in PEM form, before anything is opened.
+
+    Raises:
+        UsageError: it is not, or does not.
+    """
+    if path is None:
+        return
+    try:
+        with path.open("rb") as file:
+            found = file.read(_PEM_BYTES)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {reason_of(error)}") from None
+    if re.search(rb"-----BEGIN [A-Z ]*" + what.encode(), found) is None:
+        raise UsageError(f"{option} {path}: there is no {what.lower()} in it (PEM)")
+
+
+def parse_host(text: str) -> str:
+    """Return the IP address to listen on; a name is looked up.
+
+    Raises:
+        UsageError: there is no such name.
+    """
+    host = text.strip("[]")
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(host))
+    found = []
+    if not host.rpartition(".")[2].isdecimal():  # the C library reads 10.1 as an address
+        with contextlib.suppress(OSError, UnicodeError):
+            found = socket.getaddrinfo(host or "-", None, type=socket.SOCK_DGRAM)
+    if not found:
+        raise UsageError(f"bad host {text!r}, want an IP address of this machine")
+    # The sessions of a description name IP addresses; phones know IPv4 sooner than IPv6.
+    families = {family: str(address[0]) for family, _, _, _, address in reversed(found)}
+    return families.get(socket.AF_INET) or next(iter(families.values()))
 
 
 def parse_aor(text: str) -> str:
@@ -108,19 +294,21 @@ def parse_aor(text: str) -> str:
     return aor
 
 
-def parse_target(text: str, proxy: str | None) -> str:
+def parse_target(text: str, account: str | None) -> str:
     """Return a URI that can be dialled; `USER@HOST` gets its scheme.
 
     Raises:
-        UsageError: it is none, or only a proxy could tell where it leads.
+        UsageError: it is none, or only an account's provider could tell where it leads.
     """
     target = text if ":" in text.partition("@")[0] or "@" not in text else f"sip:{text}"
     try:
         uri = parse_uri(target)
     except ParseError as error:
-        raise UsageError(f"bad address: {error}") from None
-    if not isinstance(uri, SipURI) and (proxy is None or not isinstance(uri, TelURI)):
-        raise UsageError(f"bad address: {text!r}, want sip:USER@HOST (tel: needs --proxy)")
+        raise UsageError(f"bad address: {error}, want sip:USER@HOST") from None
+    if isinstance(uri, TelURI) and account is None:
+        raise UsageError(f"bad address: {text!r}, a telephone number needs --account")
+    if not isinstance(uri, SipURI | TelURI):
+        raise UsageError(f"bad address: {text!r}, want sip:USER@HOST")
     return target
 
 
@@ -151,7 +339,13 @@ def ask_password(aor: str) -> str:
         return password
     if not sys.stdin.isatty():
         raise UsageError("no password: set SIP_PASSWORD, or run this on a terminal to be asked")
-    return getpass.getpass(f"password for {aor}: ")
+    try:
+        return getpass.getpass(f"password for {aor}: ")
+    except (EOFError, KeyboardInterrupt) as left:
+        sys.stderr.write("\n")  # the line of the prompt is not finished yet
+        if isinstance(left, KeyboardInterrupt):
+            raise
+        raise UsageError("no password given") from None
 
 
 def with_codec(call_class: type[Any], name: str | None) -> type[Any]:
@@ -166,8 +360,7 @@ def with_codec(call_class: type[Any], name: str | None) -> type[Any]:
         codec = codecs.get(name.lower())
     except NotImplementedError as error:
         if name.lower() in HD_AUDIO:
-            raise UsageError(
-                f"codec {name.lower()} needs av: pip install 'voip[hd-audio]'"
-            ) from None
+            missing = f"codec {name.lower()} needs av: pip install 'voip[hd-audio]'"
+            raise UsageError(missing) from None
         raise UsageError(str(error)) from None
     return type(call_class.__name__, (call_class,), {"PREFERRED_CODECS": [codec]})
