@@ -32,7 +32,7 @@ FLOORS = {
         voip.sip.admission voip.sip.binding voip.sip.connection voip.sip.reception voip.sip.departure
         voip.sip.invitation voip.sip.tables voip.sip.verifier voip.sip.farewell voip.sip.transaction
         voip.rtp.stream voip.rtp.source voip.rtp.reports
-        voip.media.jitter voip.media.vad voip.media.playout
+        voip.media.jitter voip.media.delay voip.media.vad voip.media.playout
     """,
     2: """
         voip.hooks voip.legs voip.rtp.call
@@ -40,7 +40,7 @@ FLOORS = {
     """,
     3: "voip.media.plane voip.media.inline voip.media.reception voip.media.link",
     4: """
-        voip.aio voip.entropy voip.poller voip.sockets voip.watchdog
+        voip.aio voip.entropy voip.poller voip.sockets voip.system voip.watchdog
         voip.sip.answer voip.sip.description voip.sip.driver voip.sip.messaging voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport
         voip.sip.udp voip.sip.streams voip.sip.tls voip.sip.resolver
         voip.rtp.protocol voip.rtp.ports voip.rtp.discovery voip.rtp.sharing voip.rtp.ticker

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from voip.codecs import REGISTRY
 from voip.codecs.base import Decoder, Encoder, RTPCodec
+from voip.codecs.l16 import L16
 from voip.codecs.pcma import PCMA
 from voip.codecs.pcmu import PCMU
 from voip.errors import NegotiationError, UnsupportedCodecError
@@ -89,6 +91,19 @@ def test_an_overridden_decode_or_encode_of_a_codec_of_ours_counts_for_calls():
     assert Loud.create_decoder(8000).decode(payload).max() == pytest.approx(0.5, abs=0.02)
     assert Loud.create_encoder().encode(np.zeros(160, np.float32)).startswith(b"!")
     assert (Loud.frame_size, Loud.timestamp_increment) == (160, 160)
+    assert Loud.silence() == b""  # its own encoder says what silence is
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 20, 60])
+@pytest.mark.parametrize("codec", list(REGISTRY.values()))
+def test_the_silence_of_a_codec_without_memory_is_what_its_encoder_makes_of_zeros(codec, ptime_ms):
+    for rate, channels in [(codec.rtp_clock_rate_hz, codec.channels), (16000, 1), (8000, 2)]:
+        fmt = RTPPayloadFormat(100, codec.encoding_name, rate, channels)
+        if not codec.supports(fmt):
+            continue
+        used = codec.for_format(fmt, ptime_ms=ptime_ms)
+        zeros = used.create_encoder().encode(np.zeros(used.frame_size, np.float32))
+        assert used.silence() == (zeros if codec in (PCMA, PCMU, L16) else b"")
 
 
 @pytest.mark.parametrize("codec", [PCMU, PCMA])

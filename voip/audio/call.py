@@ -289,7 +289,7 @@ class AudioCall(RTPCall):
             audio: float32[samples], mono, -1..1, at `codec.sample_rate_hz`.
         """
         playout = self._playout
-        if self._line or audio.size > playout.room or self._ended is not None:
+        if self._line or self._ended is not None or audio.size > playout.room:
             return False
         playout.push(audio)
         if self._engine is None:
@@ -329,14 +329,6 @@ class AudioCall(RTPCall):
         """
         return resample(audio, source_rate_hz, destination_rate_hz)
 
-    def _send_frame(self, payload: bytes, *, marker: bool, addr: Any) -> RTPPacket:
-        """Send one payload through the instance, so that overrides are honoured."""
-        packet = self.next_rtp_packet(payload)
-        if marker:
-            packet.marker = True
-        self.send_packet(packet, addr)
-        return packet
-
     # Pacing without an engine
 
     def _pace(self) -> None:
@@ -357,7 +349,10 @@ class AudioCall(RTPCall):
                 if said is None:
                     break
                 due += duration
-                self._send_frame(said[0], marker=said[1], addr=self.remote_address)
+                packet = self.next_rtp_packet(said[0])
+                if said[1]:
+                    packet.marker = True
+                self.send_packet(packet, self.remote_address)
                 self._next_at = due
                 if playout.changed:
                     playout.changed = False

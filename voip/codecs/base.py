@@ -64,10 +64,13 @@ class Decoder:
         20 ms in is exactly 20 ms out, the first packet included. A payload that cannot be decoded
         is concealed; an empty one gives an empty array.
         """
-        if not payload:
+        size = len(payload)
+        if not size:
             return np.zeros(0, np.float32)
         try:
-            samples = self.expand(payload)
+            if size > self._most_bytes:
+                raise ParseError("more audio than a packet may hold", payload)
+            samples = self._expand(payload)
         except ParseError:
             self.failures += 1
             return self.conceal()

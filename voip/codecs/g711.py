@@ -12,8 +12,8 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from voip.codecs.base import Decoder, Encoder
-from voip.media.dsp import FloatArray, to_int16
+from voip.codecs.base import Decoder, Encoder, RTPCodec
+from voip.media.dsp import ROUNDING, FloatArray, to_int16
 
 __all__ = [
     "G711Decoder",
@@ -23,6 +23,9 @@ __all__ = [
     "ulaw_decode_table",
     "ulaw_encode_table",
 ]
+
+
+_add, _subtract = np.add, np.subtract
 
 
 def _samples() -> NDArray[np.int64]:
@@ -84,20 +87,85 @@ def alaw_decode_table() -> FloatArray:
     return (np.where(codes & 0x80, level, -level) / 32768).astype(np.float32)
 
 
+# What a float32 of -1 leaves in `frame + ROUNDING`, read as an integer; less one more full scale.
+_SATURATED = 0x8000
+_BASE = np.array(ROUNDING.view(np.uint32) - 2 * _SATURATED, np.uint32)
+
+
+def _widened(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the code of each sample from -65536 to 65535: beyond 16 bits, that of full scale."""
+    samples = np.arange(-2 * _SATURATED, 2 * _SATURATED).clip(-_SATURATED, _SATURATED - 1)
+    return codes.take(samples & 0xFFFF)
+
+
 class G711Decoder(Decoder):
-    """One table look-up per sample; no state but that of the resampler and the concealment."""
+    """One table look-up per sample; no state but that of the resampler and the concealment.
+
+    Codes are widened to indices in a buffer that is kept: 0.5 µs a frame, where `take` on the bytes
+    themselves costs 0.8 and `table[…]` 1.1.
+    """
 
     table: FloatArray
 
+    def __init__(
+        self, codec: type[RTPCodec], output_rate_hz: int, input_rate_hz: int | None = None
+    ) -> None:
+        super().__init__(codec, output_rate_hz, input_rate_hz)
+        self._make_room(min(self._frame, self._most_bytes))
+
+    def _make_room(self, size: int) -> None:
+        self._size = size
+        self._codes = np.zeros(size, np.uint8)
+        self._payload = self._codes.data
+        self._index = np.zeros(size, np.intp)
+
+    def decode(self, payload: bytes) -> FloatArray:
+        """Return one packet as float32[samples], mono, -1..1, at the output rate."""
+        if len(payload) != self._frame or self._frame != self._size:
+            return super().decode(payload)
+        # A packet like the one before, as nearly all are.
+        self._payload[:] = payload
+        self._index[...] = self._codes
+        return self._resampler.process(self._concealer.accept(self.table.take(self._index)))
+
     def _expand(self, payload: bytes) -> FloatArray:
-        return self.table[np.frombuffer(payload, np.uint8)]
+        if len(payload) == self._frame != self._size:
+            self._make_room(self._frame)
+        return self.table.take(np.frombuffer(payload, np.uint8))
 
 
 class G711Encoder(Encoder):
-    """One table look-up per 16-bit sample."""
+    """One table look-up per 16-bit sample.
+
+    `to_int16` with the table in one: 1.3 µs a frame instead of 3.4. What lies beyond twice full
+    scale, and what is not a number, falls out of the wider table and goes the long way.
+    """
 
     table: NDArray[np.uint8]
+    _wide: NDArray[np.uint8]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._wide = _widened(cls.table)
+
+    def __init__(self, codec: type[RTPCodec]) -> None:
+        super().__init__(codec)
+        self._summed = np.zeros(int(codec.frame_size), np.float32)
+        self._bits = self._summed.view(np.uint32)
+        self._index = np.zeros(self._summed.size, np.intp)
 
     def encode(self, frame: FloatArray) -> bytes:
         """Return one code per sample."""
-        return self.table[to_int16(frame).view(np.uint16)].tobytes()
+        index, bits = self._index, self._bits
+        if frame.size != index.size:
+            return self._encode_any(frame)
+        _add(frame, ROUNDING, self._summed)
+        _subtract(bits, _BASE, bits)
+        index[...] = bits
+        try:
+            return self._wide.take(index).tobytes()
+        except IndexError:
+            return self._encode_any(frame)
+
+    def _encode_any(self, frame: FloatArray) -> bytes:
+        return self.table.take(to_int16(frame).view(np.uint16)).tobytes()

@@ -193,41 +193,37 @@ class InlineMedia(Reception):
     def _play(self, leg: AudioCall, jitter: JitterBuffer) -> None:
         """Hand one frame to the leg: what came, or what stands in for it."""
         played = jitter.pop()
-        if type(played) is RTPPacket:
-            if self._slow:
-                leg._emit_later(played)
-                return
-            audio = self._decode(leg, played)
-        elif played is Gap.FILLING:
-            return
+        if type(played) is not RTPPacket:
+            if played is not Gap.FILLING:
+                self._play_gap(leg, jitter, lost=played is Gap.LOST)
+        elif self._slow:
+            leg._emit_later(played)
         else:
-            audio = self._stand_in(leg, lost=played is Gap.LOST)
-            if self._slow:
-                leg._emit_later(audio)
+            try:
+                audio = leg.decode_payload(played.payload)
+            except Exception as error:  # noqa: BLE001 - the leg's own override, or a codec library
+                leg._frame_failed("decode_payload", error)
+                self._play_gap(leg, jitter, lost=True)
                 return
-            leg._made_up = True
-        if audio.size:
-            self._emit(leg, audio, jitter)
-        leg._made_up = False
+            if self._in_a_row:
+                self._in_a_row.pop("decode_payload", None)
+            if audio.size:
+                self._emit(leg, audio, jitter)
 
-    def _decode(self, leg: AudioCall, packet: RTPPacket) -> FloatArray:
-        try:
-            audio = leg.decode_payload(packet.payload)
-        except Exception as error:  # noqa: BLE001 - the leg's own override, or a codec library
-            leg._frame_failed("decode_payload", error)
-            leg._made_up = True
-            return self._stand_in(leg, lost=True)
-        if self._in_a_row:
-            self._in_a_row.pop("decode_payload", None)
-        return audio
-
-    def _stand_in(self, leg: AudioCall, *, lost: bool) -> FloatArray:
+    def _play_gap(self, leg: AudioCall, jitter: JitterBuffer, *, lost: bool) -> None:
+        """Hand on what stands in for a frame: made up from what was heard, or silence."""
         decoder = leg._decoder
         if lost and decoder is not None:
-            return decoder.conceal()
-        assert self._jitter is not None
-        ticks = self._jitter.frame_ticks * leg.RESAMPLING_RATE_HZ
-        return np.zeros(ticks // leg.codec.rtp_clock_rate_hz, np.float32)
+            audio = decoder.conceal()
+        else:
+            ticks = jitter.frame_ticks * leg.RESAMPLING_RATE_HZ
+            audio = np.zeros(ticks // leg.codec.rtp_clock_rate_hz, np.float32)
+        if self._slow:
+            leg._emit_later(audio)
+        elif audio.size:
+            leg._made_up = True
+            self._emit(leg, audio, jitter)
+            leg._made_up = False
 
     def _emit(self, leg: AudioCall, audio: FloatArray, jitter: JitterBuffer) -> None:
         level = rms(audio)
@@ -273,7 +269,11 @@ class InlineMedia(Reception):
                 if said is None:
                     playout.skip()
                 else:
-                    packet = leg._send_frame(said[0], marker=said[1], addr=addr)
+                    payload, marker = said
+                    packet = leg.next_rtp_packet(payload)
+                    if marker:
+                        packet.marker = True
+                    leg.send_packet(packet, addr)
                     (self._sent or self._begin_to_send()).sent(packet, now)
                     self._sent_at = now
             except Exception as error:  # noqa: BLE001 - an override, or a codec library
@@ -283,7 +283,8 @@ class InlineMedia(Reception):
                     self._in_a_row.pop("send_packet", None)
         if playout.changed:
             playout.changed = False
-            leg._wake("sent")
+            if leg._waiters:
+                leg._wake("sent")
 
     def _do_chores(self, now: float) -> None:
         """Report, and see whether anybody is there."""

@@ -17,16 +17,14 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from dataclasses import dataclass
 
 from voip.machine import Counters
+from voip.media.delay import REVIEW_PACKETS, JitterSettings, percentiles
 from voip.rtp.packet import RTPPacket
 
 __all__ = ["Gap", "JitterBuffer", "JitterSettings", "Played"]
 
-_REVIEW_PACKETS = 100
 _CALM_REVIEWS = 3
-_LATE_SHARE = 33  # one in 33: 3 %
 _LATE_ENOUGH = 10
 _EPISODES = 2
 # RFC 3550 §A.1: MAX_DROPOUT and MAX_MISORDER.
@@ -51,25 +49,6 @@ class Gap(enum.Enum):
 
 
 Played = RTPPacket | Gap
-
-
-@dataclass(slots=True)
-class JitterSettings:
-    """Bounds of the buffer.
-
-    Attributes:
-        least_delay: seconds; the delay at the start, and the least one.
-        most_delay: seconds; jitter beyond this is loss.
-        most_ahead: seconds; a packet further ahead of the delay in use is a jump of the timeline.
-        most_packets: packets held at once (RELIABILITY: 100, and 2 s).
-        concealed_frames: frames without any packet that count as lost; then silence is played.
-    """
-
-    least_delay: float = 0.04
-    most_delay: float = 0.5
-    most_ahead: float = 0.3
-    most_packets: int = 100
-    concealed_frames: int = 5
 
 
 class JitterBuffer:
@@ -101,6 +80,7 @@ class JitterBuffer:
         "_gap",
         "_heard",
         "_highest",
+        "_in_order",
         "_in_time",
         "_late",
         "_late_run",
@@ -144,6 +124,7 @@ class JitterBuffer:
         self._suspect: RTPPacket | None = None
         self._odd_step = self._odd_steps = 0
         self._seen = 1
+        self._in_order = 0
         self._set_frame(frame_ticks)
         self._forget()
 
@@ -173,26 +154,31 @@ class JitterBuffer:
             self._restart(packet)
             return
         ahead = (packet.sequence_number - self._highest) & 0xFFFF
-        if ahead >= 0x8000:
-            ahead -= 0x10000
         step = (packet.timestamp - self._newest) & 0xFFFFFFFF
         if step >= 0x80000000:
             step -= 0x100000000
-        timestamp = self._newest + step
-        slack = timestamp - self._position
         if ahead == 1:
-            self._seen = (self._seen << 1 | 1) & _SEEN_MASK
+            self._in_order += 1
             if step != self.frame_ticks:
                 self._learn(step)
-        elif not self._note_order(packet, ahead):
-            return
+        else:
+            if ahead >= 0x8000:
+                ahead -= 0x10000
+            if not self._note_order(packet, ahead):
+                return
+        timestamp = self._newest + step
+        slack = timestamp - self._position
         if slack > self._early:
             self._doubt(packet)
             return
         if ahead > 0:
             self._highest += ahead
             self._newest = timestamp
-        self._count(slack)
+        frames = slack // self.frame_ticks
+        self._slacks[frames] = self._slacks.get(frames, 0) + 1
+        self._total += 1
+        if self._total >= REVIEW_PACKETS:
+            self._review()
         if slack < 0:
             self._drop_late(packet, at - timestamp / self._clock_rate_hz, newest=ahead > 0)
             return
@@ -226,6 +212,7 @@ class JitterBuffer:
         self._ssrc = packet.ssrc
         self._highest = packet.sequence_number
         self._seen = 1
+        self._in_order = 0
         self._newest = packet.timestamp
         self._position = packet.timestamp - self._least * self.frame_ticks
         self._ring.clear()
@@ -277,6 +264,7 @@ class JitterBuffer:
         if ahead > _MOST_DROPOUT or ahead < -_MOST_MISORDER:
             self._doubt(packet)
             return False
+        self._note_those_in_order()
         if ahead > 0:
             # A shift beyond the mask would cost memory and leaves nothing.
             self._seen = (self._seen << ahead | 1) & _SEEN_MASK if ahead < 128 else 1
@@ -289,6 +277,12 @@ class JitterBuffer:
         self._drops["reordered"] += 1
         return True
 
+    def _note_those_in_order(self) -> None:
+        """Enter what came in order since into the mask: not with each packet, it has 128 bits."""
+        count = min(self._in_order, 128)
+        self._in_order = 0
+        self._seen = (self._seen << count | (1 << count) - 1) & _SEEN_MASK
+
     def _doubt(self, packet: RTPPacket) -> None:
         """Start anew when two packets in a row agree on a jump (RFC 3550 §A.1)."""
         suspect = self._suspect
@@ -299,13 +293,6 @@ class JitterBuffer:
             return
         self._drops["suspect"] += 1
         self._suspect = packet
-
-    def _count(self, slack: int) -> None:
-        frames = slack // self.frame_ticks
-        self._slacks[frames] = self._slacks.get(frames, 0) + 1
-        self._total += 1
-        if self._total >= _REVIEW_PACKETS:
-            self._review()
 
     def _drop_late(self, packet: RTPPacket, transit: float, *, newest: bool) -> None:
         self._drops["late"] += 1
@@ -330,7 +317,7 @@ class JitterBuffer:
 
     def _review(self) -> None:
         """Compare the slack of the last packets with what is needed."""
-        low, high = self._percentiles()
+        low, high = percentiles(self._slacks, self._total)
         late, self._typical = low < 0 and self._episodes >= _EPISODES, max(high, 0)
         self._clear_window()
         self._early = self._horizon()
@@ -346,20 +333,6 @@ class JitterBuffer:
                 self._ask(-1)
         else:
             self._calm = 0
-
-    def _percentiles(self) -> tuple[int, int]:
-        """Return the slack, in frames, below which 3 % and 90 % of the packets were."""
-        below = 0
-        low: int | None = None
-        high = 0
-        for frames in sorted(self._slacks):
-            below += self._slacks[frames]
-            if low is None and below * _LATE_SHARE > self._total:
-                low = frames
-            high = frames
-            if below * 10 >= self._total * 9:
-                break
-        return low or 0, high
 
     def _ask(self, frames: int) -> None:
         self._correction = frames

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from voip.machine import Entropy
-from voip.media.jitter import JitterSettings
+from voip.media.delay import JitterSettings
 from voip.types import HostPort
 
 __all__ = ["TICK", "MediaLink", "MediaTimer", "Plane", "PlaneSettings"]

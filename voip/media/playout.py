@@ -100,7 +100,7 @@ class Playout:
         self.sequence_number = 0
         self.timestamp = 0
         self.played_samples = 0
-        self._segments: deque[tuple[FloatArray, Ticket]] = deque()
+        self._segments: deque[tuple[FloatArray, Ticket | None]] = deque()
         self._offset = 0
         self._paused = True
         self.queued = 0
@@ -140,13 +140,17 @@ class Playout:
         Returns:
             The number of samples taken. The array is kept, not copied.
         """
-        taken = min(self._limit - self.queued, audio.size)
+        size = audio.size
+        taken = self._limit - self.queued
+        if taken >= size:
+            taken = size
+        else:
+            audio = audio[:taken]
         if taken <= 0:
             return 0
-        if ticket is None:
-            ticket = Ticket()
-        ticket.pending += taken
-        self._segments.append((audio[:taken], ticket))
+        if ticket is not None:
+            ticket.pending += taken
+        self._segments.append((audio, ticket))
         self.queued += taken
         return taken
 
@@ -159,21 +163,25 @@ class Playout:
         segment, ticket = self._segments[0]
         start = self._offset
         stop = start + size
-        if stop > segment.size:
+        left = segment.size - stop
+        if left < 0:
             return self._join(size)
-        # All of it inside one piece: the usual case.
-        if stop < segment.size:
+        # All of it inside one piece: the usual case; the piece is often no more than the frame.
+        if left:
             self._offset = stop
         else:
             self._segments.popleft()
             self._offset = 0
             self.changed = True
-        self.queued = queued - size
-        ticket.pending -= size
+        if ticket is not None:
+            ticket.pending -= size
+        self.queued = queued = queued - size
         self.played_samples += size
-        if 2 * queued > self._limit >= 2 * self.queued:
-            self.changed = True
-        return segment[start:stop]
+        if left or start:
+            if 2 * (queued + size) > self._limit >= 2 * queued:
+                self.changed = True
+            segment = segment[start:stop]
+        return segment
 
     def _join(self, size: int) -> FloatArray:
         frame = np.zeros(size, np.float32)
@@ -184,7 +192,8 @@ class Playout:
             frame[filled : filled + part.size] = part
             filled += part.size
             self._offset += part.size
-            ticket.pending -= part.size
+            if ticket is not None:
+                ticket.pending -= part.size
             if self._offset == segment.size:
                 self._segments.popleft()
                 self._offset = 0
@@ -202,9 +211,10 @@ class Playout:
         Args:
             silence: whether to encode silence when nothing is queued.
         """
-        frame = self.take()
-        if frame is None:
+        if not self.queued:
             return (self._silence(), self._paused) if silence else None
+        frame = self.take()
+        assert frame is not None
         encoder = self._encoder
         if encoder is None:
             encoder = self._encoder = self._codec.create_encoder()
@@ -248,7 +258,7 @@ class Playout:
         ticket.cancelled = True
         if not ticket.pending:
             return
-        kept: deque[tuple[FloatArray, Ticket]] = deque()
+        kept: deque[tuple[FloatArray, Ticket | None]] = deque()
         offset = self._offset
         for segment, owner in self._segments:
             if owner is not ticket:
@@ -264,8 +274,9 @@ class Playout:
         """Forget everything that waits; True when there was something."""
         playing = self.queued > 0
         for _, ticket in self._segments:
-            ticket.pending = 0
-            ticket.cancelled = True
+            if ticket is not None:
+                ticket.pending = 0
+                ticket.cancelled = True
         self._segments.clear()
         self._offset = 0
         self.queued = 0

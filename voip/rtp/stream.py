@@ -110,25 +110,42 @@ class ReceiveStream:
             packet: one of this SSRC.
             now: when it arrived, in seconds.
         """
-        sequence_number = packet.sequence_number & 0xFFFF
-        if self._probation:
-            if not self._prove(sequence_number):
-                return False
-        else:
-            step = (sequence_number - self.highest) & 0xFFFF
-            if step < MAX_DROPOUT:
-                self.highest += step
-            elif step <= 0x10000 - MAX_MISORDER:
-                # §A.1: two in a row beyond a jump are the other side restarting.
-                if sequence_number != self._bad:
-                    self._bad = (sequence_number + 1) & 0xFFFF
-                    return False
-                self._begin(sequence_number)
-                self.restarts += 1
-                self._timestamp = -1
+        step = (packet.sequence_number - self.highest) & 0xFFFF
+        if step == 1 and not self._probation:
+            self.highest += 1  # as nearly all are
+        elif not self._follows(packet.sequence_number & 0xFFFF, step):
+            return False
         self.received += 1
         self.last_arrival = now
-        self._measure(packet.timestamp & 0xFFFFFFFF, now)
+        timestamp = packet.timestamp & 0xFFFFFFFF
+        before = self._timestamp
+        # Reports on one key press share a timestamp (RFC 4733 §2.3), and are not late for it.
+        if timestamp != before:
+            # The difference of two transits, taken modulo 2^32 as the timestamp is: no uptime and
+            # no wrap makes it large (A.8 with 32-bit integers overflowed after 27 days elsewhere).
+            arrival = now * self.clock_rate_hz
+            if before >= 0:
+                ticks = (timestamp - before + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+                late = abs(arrival - self._transit - ticks)
+                self.jitter_ticks += (late - self.jitter_ticks) / 16
+            self._timestamp = timestamp
+            self._transit = arrival
+        return True
+
+    def _follows(self, sequence_number: int, step: int) -> bool:
+        """Tell whether a packet that is not simply the next one counts (A.1)."""
+        if self._probation:
+            return self._prove(sequence_number)
+        if step < MAX_DROPOUT:
+            self.highest += step
+        elif step <= 0x10000 - MAX_MISORDER:
+            # §A.1: two in a row beyond a jump are the other side restarting.
+            if sequence_number != self._bad:
+                self._bad = (sequence_number + 1) & 0xFFFF
+                return False
+            self._begin(sequence_number)
+            self.restarts += 1
+            self._timestamp = -1
         return True
 
     def _prove(self, sequence_number: int) -> bool:
@@ -144,20 +161,6 @@ class ReceiveStream:
         self.highest = sequence_number
         self.received = 1
         return True
-
-    def _measure(self, timestamp: int, now: float) -> None:
-        if timestamp == self._timestamp:
-            # Reports on one key press share a timestamp (RFC 4733 §2.3), and are not late for it.
-            return
-        # The difference of two transits, taken modulo 2^32 as the timestamp is: no uptime and no
-        # wrap makes it large (A.8 with 32-bit integers overflowed after 27 days elsewhere).
-        arrival = now * self.clock_rate_hz
-        if self._timestamp >= 0:
-            ticks = (timestamp - self._timestamp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
-            late = abs(arrival - self._transit - ticks)
-            self.jitter_ticks += (late - self.jitter_ticks) / 16
-        self._timestamp = timestamp
-        self._transit = arrival
 
     @property
     def expected(self) -> int:
