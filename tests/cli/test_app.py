@@ -145,15 +145,34 @@ def test_nobody_there_is_a_failed_call():
     ]
 
 
-def test_python_without_the_extra_says_which_is_missing(tmp_path):
-    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError('no typer', name='typer')\n")
-    path = f"{tmp_path}{os.pathsep}{ROOT}"
-    run = subprocess.run(
-        [sys.executable, "-m", "voip", "echo"],
+def run_beside(folder, name, source, *words):
+    """Run the command line where a module of our making stands before the real one."""
+    (folder / f"{name}.py").write_text(source)
+    path = f"{folder}{os.pathsep}{ROOT}"
+    return subprocess.run(
+        [sys.executable, "-m", "voip", *words],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_python_without_the_extra_says_which_is_missing(tmp_path):
+    source = "raise ModuleNotFoundError('no typer', name='typer')\n"
+    run = run_beside(tmp_path, "typer", source, "echo")
     assert run.returncode == 1
     assert run.stderr == ("voip: error: the command line needs typer: pip install 'voip[cli]'\n")
+
+
+def test_ctrl_c_while_it_loads_is_no_traceback(tmp_path):
+    run = run_beside(tmp_path, "typer", "raise KeyboardInterrupt\n", "echo")
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "")
+
+
+def test_help_and_mistakes_load_neither_the_stack_nor_numpy(tmp_path):
+    for module in ("numpy", "voip.sip", "rich"):
+        source = f"import sys\nsys.modules[{module!r}] = None\n"
+        for words, status in ((["--help"], 0), (["echo", "--bogus"], 2)):
+            run = run_beside(tmp_path, "sitecustomize", source, *words)
+            assert (run.returncode, "Traceback" in run.stderr) == (status, False), run.stderr
