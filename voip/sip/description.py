@@ -69,7 +69,7 @@ class AnswerBooks:
         """
         choose = call_class.negotiate_codec
         if getattr(choose, "__func__", None) is not _OWN_CHOICE:
-            return AnswerBook(choose).open(offer)
+            return AnswerBook(choose, size=0).open(offer)
         assert issubclass(call_class, AudioCall)
         codecs, seconds = call_class.PREFERRED_CODECS, call_class.RTP_PACKET_DURATION_SECS
         key = (call_class, seconds, *codecs)
