@@ -1,10 +1,14 @@
-"""A STUN query over one socket, in virtual time."""
+"""What others see of a socket: a STUN query over it in virtual time, and what is known without."""
 
 from __future__ import annotations
 
 import asyncio
 
-from voip.rtp.discovery import PublicAddress, StunQuery
+import pytest
+
+from voip.errors import TransportError
+from voip.rtp import discovery
+from voip.rtp.discovery import PublicAddress, StunQuery, dialable
 from voip.stun import BINDING, SUCCESS, StunMessage
 from voip.testing.loop import run_virtual
 from voip.types import HostPort
@@ -91,3 +95,27 @@ async def test_an_address_is_awaited_by_many_and_again():
     assert await asyncio.gather(*waiting) == [MAPPED, MAPPED]
     assert await asyncio.wait_for(address, 1) == MAPPED
     assert given_up.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("bound", "found"),
+    [
+        (HostPort("192.0.2.9", 5004), ("192.0.2.9", 5004)),
+        (HostPort("0.0.0.0", 5004), ("192.0.2.77", 5004)),
+        (HostPort("::", 5004), ("2001:db8::77", 5004)),
+        (None, ("127.0.0.1", 0)),
+    ],
+)
+def test_an_address_that_can_be_dialled(bound, found, monkeypatch):
+    ours = {"192.0.2.1": "192.0.2.77", "2001:db8::1": "2001:db8::77"}
+    monkeypatch.setattr(discovery, "local_address_towards", ours.__getitem__)
+    assert dialable(bound) == found
+
+
+@pytest.mark.parametrize(("host", "found"), [("0.0.0.0", "127.0.0.1"), ("::", "::1")])
+def test_a_machine_that_has_no_way_out_is_dialled_by_itself(host, found, monkeypatch):
+    def refuse(remote_host):
+        raise TransportError("no route")
+
+    monkeypatch.setattr(discovery, "local_address_towards", refuse)
+    assert dialable(HostPort(host, 5004)) == (found, 5004)

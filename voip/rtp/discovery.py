@@ -7,13 +7,34 @@ import logging
 from collections.abc import Callable, Generator
 from typing import Any
 
+from voip.errors import TransportError
 from voip.machine import Entropy
 from voip.stun import StunClient, StunMapped
-from voip.types import HostPort
+from voip.system import local_address_towards
+from voip.types import HostPort, is_unspecified
 
-__all__ = ["PublicAddress", "StunQuery"]
+__all__ = ["PublicAddress", "StunQuery", "dialable"]
 
 logger = logging.getLogger(__name__)
+
+# TEST-NET-1 and its kin for documentation (RFC 5737, RFC 3849): routed by default, sent nothing.
+_ELSEWHERE = {4: "192.0.2.1", 6: "2001:db8::1"}
+
+
+def dialable(bound: HostPort | None) -> HostPort:
+    """Return the address under which others in the same network reach a socket.
+
+    Args:
+        bound: what the socket is bound to, None when it is closed.
+    """
+    address = bound or HostPort("127.0.0.1", 0)
+    if not is_unspecified(address.host):
+        return address
+    version = 6 if ":" in address.host else 4
+    try:
+        return HostPort(local_address_towards(_ELSEWHERE[version]), address.port)
+    except TransportError:  # a machine that has no way out
+        return HostPort("::1" if version == 6 else "127.0.0.1", address.port)
 
 
 class PublicAddress:

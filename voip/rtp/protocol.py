@@ -14,21 +14,16 @@ import logging
 import secrets
 from typing import Any, Protocol
 
-from voip.errors import LocalProtocolError, ParseError, ProtocolError, TransportError
+from voip.errors import LocalProtocolError, TransportError
 from voip.machine import Entropy
 from voip.poller import Poller
-from voip.rtp.discovery import PublicAddress, StunQuery
-from voip.rtp.packet import RTPPacket, classify
+from voip.rtp.discovery import PublicAddress, StunQuery, dialable
+from voip.rtp.packet import classify
 from voip.rtp.ports import MediaPorts
-from voip.rtp.sharing import SharedCalls
+from voip.rtp.sharing import SharedCalls, deliver_by_hand, is_live
 from voip.rtp.ticker import Ticker
 from voip.rtp.wires import MAX_PACKET_BYTES, MediaSocket, OwnSocket, SharedSocket, bind_pair
-from voip.sockets import (
-    Address,
-    UdpSocket,
-    local_address_towards,
-    socket_family,
-)
+from voip.sockets import Address, UdpSocket, socket_family
 from voip.types import HostPort, canonical_ip, is_unspecified
 
 __all__ = ["RTP", "MediaPorts", "MediaSocket", "Plane", "RealtimeTransportProtocol"]
@@ -36,9 +31,6 @@ __all__ = ["RTP", "MediaPorts", "MediaSocket", "Plane", "RealtimeTransportProtoc
 logger = logging.getLogger("voip.rtp")
 
 DEFAULT_PORTS = range(10000, 20000)
-
-# TEST-NET-1 and its kin for documentation (RFC 5737, RFC 3849): routed by default, sent nothing.
-_ELSEWHERE = {4: "192.0.2.1", 6: "2001:db8::1"}
 
 
 class Plane(Protocol):
@@ -193,7 +185,7 @@ class RealtimeTransportProtocol(UdpSocket):
     def _discover_shared(self) -> None:
         loop, server = self._loop, self.stun_server
         if server is None or loop is None:
-            self._public.settle(self._local_address())
+            self._public.settle(dialable(self.address))
             return
         self._query = StunQuery(server, self.send, loop, self._entropy, self._discovered)
         self._query.start()
@@ -203,17 +195,7 @@ class RealtimeTransportProtocol(UdpSocket):
         if address is None:
             logger.warning("the STUN server does not answer; the local address is used")
             self.counters["stun_failed"] += 1
-        self._public.settle(address or self._local_address())
-
-    def _local_address(self) -> HostPort:
-        address = self.address or HostPort("127.0.0.1", 0)
-        if not is_unspecified(address.host):
-            return address
-        version = 6 if ":" in address.host else 4
-        try:
-            return HostPort(local_address_towards(_ELSEWHERE[version]), address.port)
-        except TransportError:  # a machine that has no way out
-            return HostPort("::1" if version == 6 else "127.0.0.1", address.port)
+        self._public.settle(address or dialable(self.address))
 
     def shared_public_address(self, local: HostPort) -> PublicAddress:
         """Return the public address of the shared socket, `local` when STUN is off."""
@@ -246,7 +228,7 @@ class RealtimeTransportProtocol(UdpSocket):
         """
         key = None if addr is None else HostPort(*addr[:2])
         holder = self.calls.get(key)
-        held = holder is not None and holder is not handler and _is_live(holder)
+        held = holder is not None and holder is not handler and is_live(holder)
         if held or (key is not None and self._shared.holds(key)):
             raise LocalProtocolError(f"another call holds {key or 'the catch-all'}")
         self.calls[key] = handler
@@ -374,7 +356,7 @@ class RealtimeTransportProtocol(UdpSocket):
         """RTP from an address that no SDP names."""
         leg = self.calls.get(address)
         if leg is not None:
-            self._deliver(leg, data, address)
+            deliver_by_hand(leg, data, address, self.counters)
             return
         media = self._shared.only_call_at(address)
         if media is not None:
@@ -382,34 +364,9 @@ class RealtimeTransportProtocol(UdpSocket):
             return
         leg = self.calls.get(None)
         if leg is not None:
-            self._deliver(leg, data, address)
+            deliver_by_hand(leg, data, address, self.counters)
             return
         self.counters["rtp_unknown_source"] += 1
-
-    def _deliver(self, leg: Any, data: bytes, address: Any) -> None:
-        """Hand a packet to a leg that was registered by hand."""
-        if not _is_live(leg):
-            self.counters["rtp_after_the_end"] += 1
-            return
-        try:
-            srtp = getattr(leg, "srtp", None)
-            packet = RTPPacket.parse(data if srtp is None else srtp.unprotect(data))
-        except ParseError:
-            self.counters["rtp_malformed"] += 1
-            return
-        except ProtocolError:
-            self.counters["srtp_refused"] += 1
-            return
-        failed = getattr(leg, "_frame_failed", None)
-        try:
-            leg.packet_received(packet, address)
-        except Exception as error:
-            if failed is None:  # no leg of ours
-                raise
-            failed("packet_received", error)
-        else:
-            if failed is not None and leg.hooks.in_a_row:
-                leg.hooks.in_a_row.pop("packet_received", None)
 
     def _now(self) -> float:
         return 0.0 if self._loop is None else self._loop.time()
@@ -425,11 +382,6 @@ class RealtimeTransportProtocol(UdpSocket):
         media = self._shared.media.get(remote)
         if media is not None:
             media.unreachable(remote, self._now())
-
-
-def _is_live(leg: Any) -> bool:
-    """Tell whether a leg's call goes on; a leg made by hand lives until it is unregistered."""
-    return getattr(leg, "_ended", None) is None
 
 
 RTP = RealtimeTransportProtocol

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from voip.errors import ParseError, ProtocolError
 from voip.machine import Counters
+from voip.rtp.packet import RTPPacket
 from voip.rtp.wires import MediaReceiver, SharedSocket
 from voip.sockets import Address
 from voip.types import HostPort, canonical_ip, is_unspecified
 
-__all__ = ["SharedCalls"]
+__all__ = ["SharedCalls", "deliver_by_hand", "is_live"]
 
 logger = logging.getLogger("voip.rtp")
 
@@ -193,3 +195,41 @@ class _Nobody:
 
     def unreachable(self, addr: HostPort, now: float) -> None:
         """Nobody sends there."""
+
+
+# Legs that were registered by hand
+
+
+def is_live(leg: Any) -> bool:
+    """Tell whether a leg's call goes on; a leg made by hand lives until it is unregistered."""
+    return getattr(leg, "_ended", None) is None
+
+
+def deliver_by_hand(leg: Any, data: bytes, address: Any, counters: Counters) -> None:
+    """Hand a packet to a leg that was registered by hand.
+
+    Raises:
+        Exception: whatever the `packet_received` of a leg that is none of ours raises.
+    """
+    if not is_live(leg):
+        counters["rtp_after_the_end"] += 1
+        return
+    try:
+        srtp = getattr(leg, "srtp", None)
+        packet = RTPPacket.parse(data if srtp is None else srtp.unprotect(data))
+    except ParseError:
+        counters["rtp_malformed"] += 1
+        return
+    except ProtocolError:
+        counters["srtp_refused"] += 1
+        return
+    failed = getattr(leg, "_frame_failed", None)
+    try:
+        leg.packet_received(packet, address)
+    except Exception as error:
+        if failed is None:  # no leg of ours
+            raise
+        failed("packet_received", error)
+    else:
+        if failed is not None and leg.hooks.in_a_row:
+            leg.hooks.in_a_row.pop("packet_received", None)
