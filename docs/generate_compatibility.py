@@ -15,10 +15,10 @@ import dataclasses
 import importlib
 import re
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "compatibility.md"
+from generate_files import DOCS, write_or_check
+
+ROOT = DOCS.parent
 
 KEPT, EXTENDED, CHANGED = "kept", "extended", "changed"
 
@@ -316,17 +316,5 @@ def page() -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Write, or check."""
-    wrong = complaints()
-    if "--check" in sys.argv and (not PAGE.exists() or PAGE.read_text() != page()):
-        wrong.append("docs/compatibility.md is stale: run docs/generate_compatibility.py")
-    for line in wrong:
-        sys.stderr.write(f"{line}\n")
-    if "--check" not in sys.argv:
-        PAGE.write_text(page())
-    return 1 if wrong else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check({DOCS / "compatibility.md": page()}, complaints()))

@@ -13,9 +13,10 @@ from collections import defaultdict
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from generate_files import DOCS, write_or_check
+
 from voip.sip.transactions import TABLES
 
-DOCS = Path(__file__).resolve().parent
 IMAGES = DOCS / "images"
 
 INK, PAPER, LINE, ACCENT = "#1f2937", "#ffffff", "#6b7280", "#4f46e5"
@@ -186,22 +187,5 @@ def files() -> dict[Path, str]:
     return made
 
 
-def main() -> int:
-    """Write, or check."""
-    stale = [
-        path for path, words in files().items() if not path.exists() or path.read_text() != words
-    ]
-    if "--check" in sys.argv:
-        for path in stale:
-            sys.stderr.write(
-                f"{path.relative_to(DOCS.parent)} is stale: run {Path(__file__).name}\n"
-            )
-        return 1 if stale else 0
-    IMAGES.mkdir(exist_ok=True)
-    for path in stale:
-        path.write_text(files()[path])
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(files()))

@@ -8,9 +8,11 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 import types
 from pathlib import Path
 
@@ -174,12 +176,56 @@ async def test_the_phone_of_the_readme_answers():
             await peer.expect(200)
 
 
-def test_generated_pages_are_up_to_date():
-    for script in ("generate_compatibility.py", "generate_diagrams.py"):
-        run = subprocess.run(
-            [sys.executable, str(ROOT / "docs" / script), "--check"],
-            capture_output=True,
-            env=environment(),
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr.decode() + run.stdout.decode()
+def generate(script, *arguments):
+    """Run a generator; returns its status and its complaints."""
+    run = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(PYTHONDONTWRITEBYTECODE="1"),
+        check=False,
+    )
+    return run.returncode, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("name", ["generate_compatibility.py", "generate_diagrams.py"])
+def test_generated_pages_are_up_to_date(name):
+    assert generate(ROOT / "docs" / name, "--check") == (0, "")
+
+
+def test_a_page_that_is_stale_is_named_and_made_anew(tmp_path):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in ("generate_files.py", "generate_diagrams.py"):
+        shutil.copy(ROOT / "docs" / name, docs)
+    script = docs / "generate_diagrams.py"
+    status, said = generate(script, "--check")
+    assert status == 1
+    assert "docs/state-machines.md is stale: run docs/generate_diagrams.py\n" in said
+    assert not (docs / "images").exists()
+    assert generate(script) == (0, "")
+    assert generate(script, "--check") == (0, "")
+    (docs / "images" / "floors.svg").write_text("old")
+    stale = "docs/images/floors.svg is stale: run docs/generate_diagrams.py\n"
+    assert generate(script, "--check") == (1, stale)
+
+
+def test_the_readme_names_every_extra():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    table = (ROOT / "README.md").read_text().partition("## Installing parts")[2]
+    rows = "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
+    named = set(re.findall(r"`([\w-]+)`", rows))
+    assert named == set(extras["optional-dependencies"])
+
+
+def test_an_example_without_its_argument_says_how_it_is_used():
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "dial.py")],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "python examples/dial.py sip:" in run.stderr
+    assert "Traceback" not in run.stderr
