@@ -225,7 +225,7 @@ class UdpSocket(asyncio.DatagramProtocol):
             return
         receive, size, questions = sock.recvfrom, self._max_bytes + 1, self._questions
         for count in range(READS_PER_WAKE_UP):
-            if 0 < count <= questions and not self._has_more(0):
+            if count <= questions and count and not self._has_more(0):
                 break
             try:
                 data, address = receive(size)
