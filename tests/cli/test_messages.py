@@ -102,6 +102,7 @@ NUMBERED = OSError(2, "No such file or directory")
             "cannot load a.pem: No such file or directory",
         ),
         (TransportError("[X509: KEY_VALUES_MISMATCH] key mismatch (_ssl.c:4150)"), "key mismatch"),
+        (TransportError("a.pem: [SSL] PEM lib (_ssl.c:3932)"), "a.pem: it is damaged"),
         (NUMBERED, "no such file or directory"),
         (FileNotFoundError(2, "No such file", "a.wav"), "a.wav: no such file"),
         (OSError("two\nlines"), "two lines"),

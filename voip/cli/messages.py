@@ -126,4 +126,5 @@ def reason_of(error: OSError) -> str:
 
 def _plain(text: str) -> str:
     """Return one line without the numbers and the sources that the system's errors carry."""
-    return " ".join(_NUMBERS.sub("", text).split())
+    words = " ".join(_NUMBERS.sub("", text).split())
+    return words.replace("PEM lib", "it is damaged")  # all that OpenSSL says of such a file
