@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from voip.errors import TransportError
-from voip.system import is_in_use, socket_family, unreachable, words
+from voip.system import bound, is_in_use, socket_family, unreachable, words
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,14 @@ def extended_error(number, origin):
 )
 def test_what_an_extended_error_means(ancillary, number):
     assert unreachable(ancillary) == number
+
+
+def test_a_process_that_has_no_sockets_left_says_so():
+    def full(family, kind):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with pytest.raises(
+        TransportError, match=r"UDP 192\.0\.2\.1:5000: too many open files"
+    ) as caught:
+        bound(full, "192.0.2.1", 5000)
+    assert not is_in_use(caught.value)

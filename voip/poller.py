@@ -105,9 +105,8 @@ class Poller:
             left -= len(events)
             # Looked up before the first one is read: what that one does may close a socket and
             # open another under the same number, which this event is not about.
-            for read in [self._reads.get(fd) for fd, _ in events]:
-                if read is None:
-                    continue
+            known = self._reads
+            for read in [known[fd] for fd, _ in events if fd in known]:
                 try:
                     read()
                 except Exception as error:  # noqa: BLE001 - one socket must not cost the others

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from voip.rtp.sharing import SharedCalls
+from voip.rtp.packet import RTPPacket
+from voip.rtp.sharing import SharedCalls, deliver_by_hand, is_live
 from voip.rtp.wires import SharedSocket
 from voip.types import HostPort
 
@@ -186,3 +187,54 @@ def test_what_only_a_description_names_is_still_found(owner):
     media = Media()
     owner.call(A, "198.51.100.66", media)
     assert owner.calls.only_call_at((A.host, 9)) is media
+
+
+class Hooks:
+    def __init__(self):
+        self.in_a_row = {"packet_received": 3}
+
+
+class Leg:
+    """What a leg of ours has, as far as a packet by hand goes."""
+
+    def __init__(self, error=None):
+        self.error = error
+        self.packets = []
+        self.failures = []
+        self.hooks = Hooks()
+
+    def packet_received(self, packet, addr):
+        if self.error is not None:
+            raise self.error
+        self.packets.append((packet.sequence_number, addr))
+
+    def _frame_failed(self, name, error):
+        self.failures.append((name, error))
+
+
+DATA = bytes(RTPPacket(0, 7, 160, 7, b"x" * 160))
+
+
+def test_a_leg_by_hand_gets_its_packet_and_its_failures_are_no_longer_in_a_row():
+    leg, counters = Leg(), Counter()
+    deliver_by_hand(leg, DATA, A, counters)
+    assert leg.packets == [(7, A)]
+    assert not leg.hooks.in_a_row
+    assert not counters
+
+
+def test_a_leg_whose_call_is_over_gets_nothing():
+    leg, counters = Leg(), Counter()
+    leg._ended = "over"
+    assert not is_live(leg)
+    deliver_by_hand(leg, DATA, A, counters)
+    assert not leg.packets
+    assert counters == {"rtp_after_the_end": 1}
+
+
+def test_a_failing_hook_of_a_leg_by_hand_is_the_legs_own_affair():
+    error = ValueError("the hook")
+    leg, counters = Leg(error), Counter()
+    deliver_by_hand(leg, DATA, A, counters)
+    assert leg.failures == [("packet_received", error)]
+    assert leg.hooks.in_a_row
