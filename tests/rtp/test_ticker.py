@@ -66,6 +66,45 @@ async def test_no_ticks_while_nobody_wants_them(wheel):
 
 
 @virtual
+async def test_calls_that_come_and_go_within_a_tick_share_its_timer(wheel):
+    start = wheel.loop.time()
+    for _ in range(10):
+        wheel.ticker.start()
+        wheel.ticker.stop()
+    wheel.ticker.start()
+    await asyncio.sleep(0.0101)
+    assert wheel.due == pytest.approx([start + 0.005, start + 0.01])
+    wheel.ticker.stop()
+
+
+@virtual
+async def test_closing_ends_the_ticks_at_once(wheel):
+    wheel.ticker.start()
+    wheel.ticker.close()
+    assert not wheel.ticker.running
+    await asyncio.sleep(1)
+    assert not wheel.ticks
+    wheel.ticker.start()
+    wheel.then = wheel.ticker.close
+    await asyncio.sleep(1)
+    assert len(wheel.ticks) == 1
+
+
+@virtual
+async def test_a_tick_may_close_the_ticker_and_start_it_anew(wheel):
+    def anew():
+        wheel.then = lambda: None
+        wheel.ticker.close()
+        wheel.ticker.start()
+
+    wheel.then = anew
+    wheel.ticker.start()
+    await asyncio.sleep(0.0301)
+    assert len(wheel.ticks) == 6
+    wheel.ticker.stop()
+
+
+@virtual
 async def test_ticks_that_a_stall_swallowed_are_made_up_for_in_order(wheel):
     start = wheel.loop.time()
     wheel.ticker.start()

@@ -163,6 +163,8 @@ class RealtimeTransportProtocol(UdpSocket):
         """Close every socket, that of each call included. Idempotent."""
         for media_socket in list(self._sockets):
             media_socket.close()
+        if self.ticker is not None:
+            self.ticker.close()
         if self._query is not None:
             self._query.close()
             self._query = None

@@ -45,8 +45,8 @@ class Ticker:
 
     @property
     def running(self) -> bool:
-        """Whether ticks come."""
-        return self._timer is not None
+        """Whether somebody wants ticks."""
+        return self._users > 0
 
     def start(self) -> None:
         """Count one more user; the first starts the ticks."""
@@ -56,27 +56,34 @@ class Ticker:
             self._timer = self._loop.call_at(self._next, self._due)
 
     def stop(self) -> None:
-        """Count one user less; the last ends the ticks."""
+        """Count one user less.
+
+        After the last one the timer lapses at its next tick: where calls come and go by the
+        hundreds a second, setting and cancelling it for each costs more than the tick.
+        """
         self._users = max(0, self._users - 1)
-        if not self._users and self._timer is not None:
+
+    def close(self) -> None:
+        """End the ticks now, whoever wants them."""
+        self._users = 0
+        if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _due(self) -> None:
-        now, timer = self._loop.time(), self._timer
+        now, fired = self._loop.time(), self._timer
         if now - self._next > self._catch_up:
             skipped = math.ceil((now - self._catch_up - self._next) / self._interval)
             self.counters["ticks_skipped"] += skipped
             self._next += skipped * self._interval
         # A loop may run a timer a clock resolution early; the tick that is due counts all the same.
         due = max(now, self._next)
-        while self._next <= due:
+        while self._users and self._next <= due:
             at, self._next = self._next, self._next + self._interval
             try:
                 self._tick(at)
             except Exception as error:  # noqa: BLE001 - one bad tick must not stop the wheel
                 self.counters["tick_failed"] += 1
                 self._loop.call_exception_handler({"message": "a tick failed", "exception": error})
-            if self._timer is not timer:  # the last user left during the tick
-                return
-        self._timer = self._loop.call_at(self._next, self._due)
+        if self._timer is fired:  # else a tick closed the ticker, and perhaps began anew
+            self._timer = self._loop.call_at(self._next, self._due) if self._users else None
