@@ -91,6 +91,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
         self._loop_thread = 0
         self._free_at = 0.0
+        self._busy = False
         self._asked = False
         self._named = False
 
@@ -128,6 +129,8 @@ class Watchdog:
             now = time.monotonic()
             if _waits(frame):
                 self._free(now)
+            elif not self._busy:
+                self._busy = True  # most of what is seen is over by the next look
             elif not self._asked:
                 self._ask()
             elif not self._named and now - self._free_at >= self._threshold:
@@ -148,7 +151,7 @@ class Watchdog:
         if self._named:
             self.counters["loop_blocked_ms"] += round((now - self._free_at) * 1000)
         self._free_at = now
-        self._asked = self._named = False
+        self._busy = self._asked = self._named = False
 
     def _name(self, frame: FrameType, seconds: float) -> None:
         frames = list(_inside(frame))
