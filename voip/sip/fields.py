@@ -10,10 +10,11 @@ from functools import lru_cache
 from voip.errors import ParseError
 from voip.sdp.messages import SessionDescription
 from voip.sip.headers import Headers
-from voip.sip.syntax import is_token, parse_uint
+from voip.sip.shape import Shape
+from voip.sip.syntax import is_token, parse_uint, split_list
 from voip.sip.types import CSeq, NameAddress, Via, read_address, read_via
 
-__all__ = ["MAX_CONTACTS", "MAX_ROUTES", "MAX_VIAS", "TypedFields"]
+__all__ = ["MAX_CONTACTS", "MAX_ROUTES", "MAX_VIAS", "TypedFields", "is_sound", "lower_vias"]
 
 MAX_VIAS = 70
 MAX_CONTACTS = 32
@@ -21,6 +22,7 @@ MAX_ROUTES = 64
 
 _PRINTABLE = bytes(range(0x21, 0x7F))
 _SHORT_LINE = 128
+_new = object.__new__
 
 
 class TypedFields:
@@ -41,6 +43,16 @@ class TypedFields:
         None when anything about them is unusual or wrong; then each property finds out for itself.
         """
         headers = self.headers
+        shape = headers.shape
+        if shape is not None:
+            headers.core = core = (
+                [_shaped_via(shape, headers.top_via), *lower_vias(shape)],
+                _shaped_address(shape.from_, shape.from_tag),
+                _shaped_address(shape.to, shape.to_tag),
+                shape.call_id,
+                CSeq(int(shape.number), shape.method or shape.verb or ""),
+            )
+            return core
         index = headers.index
         try:
             via, from_, to = index["via"], index["from"], index["to"]
@@ -74,6 +86,9 @@ class TypedFields:
         Raises:
             ParseError: as each of them.
         """
+        shape = self.headers.shape
+        if shape is not None:
+            return (shape.call_id, shape.from_tag, shape.to_tag or "", int(shape.number))
         core = self.headers.core or self._read_core()
         if core is None:
             return (self.call_id, self.from_.tag or "", self.to.tag or "", self.cseq.number)
@@ -136,6 +151,9 @@ class TypedFields:
         Raises:
             ParseError: it is missing, repeated, or not one ASCII word.
         """
+        shape = self.headers.shape
+        if shape is not None:
+            return shape.call_id
         core = self.headers.core or self._read_core()
         return core[3] if core is not None else _word(self.headers.one("call-id"))
 
@@ -150,6 +168,10 @@ class TypedFields:
         return core[4] if core is not None else CSeq.parse(self.headers.one("cseq"))
 
     def _addresses(self, name: str, most: int) -> list[NameAddress]:
+        shape = self.headers.shape
+        if shape is not None and name == "contact":
+            value = shape.contact
+            return [] if value is None else [read_address(b":" + value.encode("latin-1"))]
         line = self.headers.index.get(name)
         if line is None:
             return []
@@ -240,6 +262,9 @@ class TypedFields:
         Raises:
             ParseError: it is repeated or malformed.
         """
+        shape = self.headers.shape
+        if shape is not None:
+            return None if shape.kind is None else shape.kind.lower()
         line = self.headers.index.get("content-type")
         if type(line) is bytes and len(line) <= _SHORT_LINE:
             return _read_type(line)
@@ -270,6 +295,57 @@ class TypedFields:
         elif not data:
             self.headers.remove("Content-Type")
         self.headers.set("Content-Length", str(len(data)))
+
+
+def _shaped_via(shape: Shape, value: str) -> Via:
+    """Return the top Via of a shape, which has this value."""
+    via = _new(Via)
+    first, *pieces = value.split(";")
+    via.transport = first[8 : first.index(" ")]
+    via.host = shape.host
+    via.port = int(shape.port[1:]) if shape.port else None
+    via.parameters = parameters = {}
+    for piece in pieces:
+        name, equals, said = piece.partition("=")
+        parameters[name] = said if equals else None
+    return via
+
+
+def _shaped_address(value: str, tag: str | None) -> NameAddress:
+    """Return the From or To of a shape."""
+    address = _new(NameAddress)
+    display, _, rest = value.rpartition("<")
+    address._display = display.rstrip(" ").encode("latin-1")
+    address._raw_uri = rest[: rest.index(">")].encode("ascii")
+    address._uri = None
+    address.parameters = {} if tag is None else {"tag": tag}
+    return address
+
+
+def lower_vias(shape: Shape) -> list[Via]:
+    """Return all Via of a shape but the top one.
+
+    Raises:
+        ParseError: one is malformed.
+    """
+    values = shape.more.split("\r\nVia: ")[1:] if shape.more else ()
+    return [read_via(b":" + value.encode("latin-1")) for value in values]
+
+
+def is_sound(shape: Shape) -> bool:
+    """Tell whether what a shape has not looked at is well-formed too: lower Via, Record-Route."""
+    if "," in shape.more:
+        return False
+    try:
+        lower_vias(shape)
+        if shape.routes is not None:
+            routes = split_list(shape.routes.replace("\r\nRecord-Route: ", ", ").encode("latin-1"))
+            for value in routes:
+                NameAddress.parse(value).uri  # noqa: B018 - it may raise
+            return len(routes) <= MAX_ROUTES
+    except ParseError:
+        return False
+    return True
 
 
 # A handful of numbers and types stand in nearly all messages; what is remembered is short.

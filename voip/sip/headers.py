@@ -2,7 +2,8 @@
 
 The lines are kept as they came (unfolded) and an index maps each canonical name to its line or
 lines; values are cut out when somebody asks. So a message costs one pass, is small while it is
-kept, and its lines go into a response as they are.
+kept, and its lines go into a response as they are. Of a message that has a `Shape`, and of what we
+answer, not even lines are made before somebody wants more than the shape tells.
 """
 
 from __future__ import annotations
@@ -11,81 +12,37 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from voip.errors import ParseError
+from voip.sip.names import COMMA_LISTS, KEYS, canonical_name, key_of
+from voip.sip.shape import Shape
 from voip.sip.syntax import check_value, is_token, split_list, text_of
 from voip.sip.types import CSeq, NameAddress, Via
 
-__all__ = ["COMMA_LISTS", "Headers", "canonical_name"]
+__all__ = ["COMMA_LISTS", "Headers", "canonical_name", "indexed"]
 
-# RFC 3261 §7.3.3, §20; RFC 3265, 3515, 3841, 3892, 4028, 4474: the one-letter names.
-_COMPACT = {
-    "a": "accept-contact",
-    "b": "referred-by",
-    "c": "content-type",
-    "d": "request-disposition",
-    "e": "content-encoding",
-    "f": "from",
-    "i": "call-id",
-    "j": "reject-contact",
-    "k": "supported",
-    "l": "content-length",
-    "m": "contact",
-    "n": "identity-info",
-    "o": "event",
-    "r": "refer-to",
-    "s": "subject",
-    "t": "to",
-    "u": "allow-events",
-    "v": "via",
-    "x": "session-expires",
-    "y": "identity",
+# What a shape knows of a header that stands at most once, by its place.
+_SHAPED = {
+    key: Shape._fields.index(field)
+    for key, field in (
+        ("from", "from_"),
+        ("to", "to"),
+        ("call-id", "call_id"),
+        ("contact", "contact"),
+        ("content-length", "length"),
+        ("content-type", "kind"),
+    )
 }
 
-_USUAL = """
-    Accept Accept-Encoding Accept-Language Alert-Info Allow Allow-Events Authorization Call-ID
-    Call-Info Contact Content-Disposition Content-Encoding Content-Language Content-Length
-    Content-Type CSeq Date Diversion Error-Info Event Expires From History-Info Identity
-    In-Reply-To Max-Forwards MIME-Version Min-Expires Min-SE Organization P-Access-Network-Info
-    P-Asserted-Identity P-Called-Party-ID P-Preferred-Identity Path Priority Privacy
-    Proxy-Authenticate Proxy-Authorization Proxy-Require RAck Reason Record-Route Refer-To
-    Referred-By Remote-Party-ID Replaces Reply-To Require Retry-After Route RSeq Server
-    Service-Route Session-Expires Session-ID Subject Subscription-State Supported Timestamp To
-    Unsupported User-Agent Via Warning WWW-Authenticate
-""".split()  # noqa: SIM905
 
-# Spellings that real stacks use, so that the usual name costs one look-up and no folding.
-_KEYS: dict[bytes | str, str] = {}
-for _name in (*_USUAL, *_COMPACT):
-    _key = _COMPACT.get(_name.lower(), _name.lower())
-    for _spelling in (_name, _name.lower(), _name.upper()):
-        _KEYS[_spelling] = _KEYS[_spelling.encode("ascii")] = _key
-key_of = _KEYS.get
+def indexed(lines: Sequence[bytes]) -> dict[str, bytes | list[bytes]] | None:
+    """Return what maps names to lines; None where a name is unusual or stands twice.
 
-# RFC 3261 §20: fields whose value is a comma list. Digest challenges have a grammar of their own.
-COMMA_LISTS = frozenset(
+    Nearly all messages have usual names that stand once: one look-up for each.
     """
-    accept accept-contact accept-encoding accept-language alert-info allow allow-events
-    call-info contact content-encoding content-language diversion error-info history-info
-    in-reply-to p-asserted-identity p-preferred-identity path proxy-require reason record-route
-    reject-contact require route service-route supported unsupported via warning
-    """.split()  # noqa: SIM905
-)
-
-
-def canonical_name(name: bytes | str) -> str | None:
-    """Return the lower-case long form of a header name; None when it is no token.
-
-    RFC 3261 §7.3.1 lets white space stand before the colon, so it goes before names are compared:
-    `X-Bypass :` is `x-bypass`.
-    """
-    key = _KEYS.get(name)
-    if key is not None:
-        return key
-    raw = name.encode("utf-8", "replace") if isinstance(name, str) else name
-    raw = raw.rstrip(b" \t")
-    if not is_token(raw):
-        return None
-    folded = raw.decode("ascii").lower()
-    return _KEYS.get(folded, folded)
+    index: dict[str, bytes | list[bytes]] = {
+        key_of(line.partition(b":")[0]): line  # type: ignore[misc]
+        for line in lines
+    }
+    return None if len(index) != len(lines) or None in index else index
 
 
 def index_lines(lines: Sequence[bytes]) -> tuple[dict[str, bytes | list[bytes]], bool]:
@@ -111,6 +68,9 @@ def index_lines(lines: Sequence[bytes]) -> tuple[dict[str, bytes | list[bytes]],
     return index, sound
 
 
+_new = object.__new__
+
+
 def _value(line: bytes) -> bytes:
     return line.partition(b":")[2].strip(b" \t")
 
@@ -123,12 +83,19 @@ class Headers:
     stripped silently.
     """
 
-    __slots__ = ("_index", "_lines", "contacts", "core")
-    _lines: list[bytes]
+    __slots__ = ("_index", "_length", "_lines", "_text", "_via", "contacts", "core", "shape")
+    # The start line and all lines as one text, and the length that it declares for the body; None
+    # and -1 once a line has changed. Then, and when somebody asked, there are lines.
+    _text: bytes | None
+    _length: int
+    _lines: list[bytes] | None
     _index: dict[str, bytes | list[bytes]] | None
+    # What stands in the place of the text's top Via, None while that stands.
+    _via: str | None
     # What the message typed of these lines; forgotten when a line changes.
     core: tuple[list[Via], NameAddress, NameAddress, str, CSeq] | None
     contacts: list[NameAddress] | None
+    shape: Shape | None
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         """Make headers of (name, value) pairs.
@@ -146,31 +113,80 @@ class Headers:
         """Return headers made of whole lines that were checked before."""
         self = cls.__new__(cls)
         self._lines = lines
+        self._changed()
         self._index = index
-        self.core = self.contacts = None
+        return self
+
+    @classmethod
+    def of_text(cls, text: bytes, length: int, shape: Shape | None = None) -> Headers:
+        """Return headers made of a start line and sound lines, the last one without its line end.
+
+        Args:
+            text: the start line and the lines.
+            length: the one Content-Length among them.
+            shape: what it says, when that is known.
+        """
+        self = _new(cls)
+        self._text = text
+        self._length = length
+        self.shape = shape
+        self._lines = self._index = self._via = self.core = self.contacts = None
         return self
 
     def _changed(self) -> None:
-        self._index = self.core = self.contacts = None
+        self._length = -1
+        self._text = self._index = self._via = self.core = self.contacts = self.shape = None
 
     def forget(self) -> None:
         """Let go of the index and of what was typed; both are made again when somebody asks."""
-        self._changed()
+        if self._text is not None:
+            self._lines = None
+        self._index = self.core = self.contacts = self.shape = None
+
+    def text(self, length: int) -> bytes | None:
+        """Return start line and lines as they are sent before a body of this length.
+
+        None when they must be put together, since something changed.
+        """
+        return self._text if self._length == length and self._via is None else None
 
     @property
-    def lines(self) -> Sequence[bytes]:
+    def lines(self) -> list[bytes]:
         """The header lines, without line ends; not to be changed."""
-        return self._lines
+        lines = self._lines
+        if lines is None:
+            assert self._text is not None
+            lines = self._text.split(b"\r\n")
+            del lines[0]
+            if self._via is not None:
+                top = next(at for at, line in enumerate(lines) if line.startswith(b"Via: "))
+                lines[top] = f"Via: {self._via}".encode("latin-1")
+            self._lines = lines
+        return lines
 
     @property
     def index(self) -> dict[str, bytes | list[bytes]]:
         """The lines by canonical name: one line, or the list of them; not to be changed."""
         if self._index is None:
-            self._index = index_lines(self._lines)[0]
+            self._index = indexed(self.lines) or index_lines(self.lines)[0]
         return self._index
 
+    @property
+    def top_via(self) -> str:
+        """The value of the top Via of a shape, as it stands now."""
+        assert self.shape is not None
+        return self.shape.via if self._via is None else self._via
+
+    def stamp(self, via: str) -> None:
+        """Put this value in the place of the top Via of a shape, which stays.
+
+        It has the same branch and sent-by; only what tells where the message came from is new.
+        """
+        self._via = via
+        self._lines = self._index = self.core = None
+
     def _found(self, name: str) -> bytes | list[bytes] | None:
-        key = _KEYS.get(name) or canonical_name(name)
+        key = KEYS.get(name) or canonical_name(name)
         return None if key is None else self.index.get(key)
 
     def one(self, key: str) -> bytes:
@@ -191,6 +207,12 @@ class Headers:
 
     def raw(self, name: str) -> bytes | None:
         """Return the value of the first line with this name, None when there is none."""
+        shape = self.shape
+        if shape is not None:
+            at = _SHAPED.get(KEYS.get(name, ""))
+            if at is not None:
+                value: str | None = shape[at]
+                return None if value is None else value.encode("latin-1")
         held = self._found(name)
         if held is None:
             return None
@@ -234,7 +256,7 @@ class Headers:
         return isinstance(name, str) and self._found(name) is not None
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self.lines)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self.items())
@@ -243,11 +265,11 @@ class Headers:
         """Return (name as it stands, value) of every line, in order."""
         return [
             (text_of(line.partition(b":")[0].rstrip(b" \t")), text_of(_value(line)))
-            for line in self._lines
+            for line in self.lines
         ]
 
     def _key(self) -> list[tuple[str | None, bytes]]:
-        return [(canonical_name(line.partition(b":")[0]), _value(line)) for line in self._lines]
+        return [(canonical_name(line.partition(b":")[0]), _value(line)) for line in self.lines]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headers) and self._key() == other._key()
@@ -255,11 +277,11 @@ class Headers:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Headers({[canonical_name(line.partition(b':')[0]) for line in self._lines]!r})"
+        return f"Headers({[canonical_name(line.partition(b':')[0]) for line in self.lines]!r})"
 
     def copy(self) -> Headers:
         """Return headers that can be changed without touching these."""
-        return Headers.of_lines(list(self._lines))
+        return Headers.of_lines(list(self.lines))
 
     def add(self, name: str, value: str | bytes) -> None:
         """Append a line.
@@ -267,7 +289,7 @@ class Headers:
         Raises:
             ValueError: the name is no token, or the value holds a control character.
         """
-        self._lines.append(_line(name, value))
+        self.lines.append(_line(name, value))
         self._changed()
 
     def insert(self, position: int, name: str, value: str | bytes) -> None:
@@ -276,7 +298,7 @@ class Headers:
         Raises:
             ValueError: as `add`.
         """
-        self._lines.insert(position, _line(name, value))
+        self.lines.insert(position, _line(name, value))
         self._changed()
 
     def set(self, name: str, value: str | bytes) -> None:
@@ -288,44 +310,52 @@ class Headers:
         line = _line(name, value)
         at = self._positions(name)
         if at:
-            self._lines[at[0]] = line
+            self.lines[at[0]] = line
             for position in reversed(at[1:]):
-                del self._lines[position]
+                del self.lines[position]
         else:
-            self._lines.append(line)
+            self.lines.append(line)
         self._changed()
 
-    def restate(self, key: str, line: bytes) -> None:
-        """Put a whole line in the place of the only one of its name, by its canonical name.
+    def restate(self, key: str, old: bytes, new: bytes) -> None:
+        """Put a whole line in the place of one with this canonical name.
 
         What was typed of the headers stays: the caller has changed the typed value alike.
         """
-        index, lines = self.index, self._lines
-        lines[lines.index(index[key])] = line  # type: ignore[arg-type]
-        index[key] = line
+        index, lines = self.index, self.lines
+        held = index[key]
+        if isinstance(held, list):
+            held[held.index(old)] = new
+        else:
+            index[key] = new
+        lines[lines.index(old)] = new
+        self._text = self._via = self.shape = None
 
     def remove(self, name: str) -> None:
         """Take away every line with this name; none is fine."""
         for position in reversed(self._positions(name)):
-            del self._lines[position]
+            del self.lines[position]
         self._changed()
 
     def _positions(self, name: str) -> list[int]:
         key = canonical_name(name)
         if key is None:
             return []
-        names = (canonical_name(line.partition(b":")[0]) for line in self._lines)
+        names = (canonical_name(line.partition(b":")[0]) for line in self.lines)
         return [position for position, other in enumerate(names) if other == key]
 
 
 @lru_cache(maxsize=256)
-def response_line(name: str, value: str) -> bytes:
-    """Return the bytes of a header line that stands in many responses: Contact, Allow, Accept.
+def response_line(name: str, value: str) -> str:
+    """Return a header line that stands in many responses (Contact, Allow, Accept), as Latin-1.
+
+    A line end stands before it; Content-Length, which every response tells of itself, is left out.
 
     Raises:
         ValueError: as `Headers.add`.
     """
-    return _line(name, value)
+    line = _line(name, value)
+    return "" if canonical_name(name) == "content-length" else f"\r\n{line.decode('latin-1')}"
 
 
 def _line(name: str, value: str | bytes) -> bytes:

@@ -10,22 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from voip.errors import ParseError
 from voip.sdp.messages import SessionDescription
-from voip.sip.fields import MAX_VIAS, TypedFields
-from voip.sip.headers import Headers, canonical_name, index_lines, key_of, response_line
-from voip.sip.section import (
-    MAX_HEADERS,
-    MAX_LINE_BYTES,
-    TEXT,
-    bounded,
-    declared,
-    unfolded,
-    within,
-    without_controls,
-)
+from voip.sip.fields import MAX_VIAS, TypedFields, is_sound
+from voip.sip.headers import Headers, response_line
+from voip.sip.section import MAX_HEADERS, MAX_LINE_BYTES, read_section
+from voip.sip.shape import Shape, shape_of
 from voip.sip.status import STATUS_LINES, status_line
 from voip.sip.syntax import TOKEN, is_token, text_of
 from voip.sip.types import METHODS, NameAddress
@@ -35,8 +26,7 @@ __all__ = ["MAX_HEADERS", "MAX_LINE_BYTES", "Message", "Request", "Response"]
 
 MAX_METHOD_BYTES = 64
 
-_EMPTY_BODY = b"Content-Length: 0"
-_END = b"\r\n"
+_BLANK = b"\r\n\r\n"
 _KNOWN_LINES = {line: (code, line[12:].decode("ascii")) for code, line in STATUS_LINES.items()}
 _new = object.__new__
 _VERSION = re.compile(rb"SIP/[0-9]{1,3}\.[0-9]{1,3}")
@@ -58,7 +48,7 @@ class Message(TypedFields):
 
     __slots__ = ("_start", "flaw")
     flaw: str | None
-    _start: bytes
+    _start: bytes | None
 
     @staticmethod
     def parse(data: bytes, *, stream: bool = False) -> Request | Response:
@@ -75,67 +65,45 @@ class Message(TypedFields):
         Raises:
             ParseError: it cannot be represented; `status` is None: drop it.
         """
-        # RFC 3261 §7.5: line ends before the start line are ignored.
-        if data[:1] == b"\r":
-            data = data.lstrip(b"\r\n")
-        head, blank, body = data.partition(b"\r\n\r\n")
-        lines = head.split(b"\r\n")
-        ends = b"\r\n" * (len(lines) - 1)
-        flaw = None
-        if len(head) > MAX_LINE_BYTES or len(lines) > MAX_HEADERS or not blank:
-            lines, flaw = bounded(lines, blank)
-        # One pass in C: what is left of the head after all text is taken out must be its line ends.
-        if head.translate(None, TEXT) != ends:
-            lines, flaw = without_controls(lines, flaw)
-        start = lines.pop(0)
-        # Nearly all messages have usual names that stand once: one look-up for each.
-        index: dict[str, bytes | list[bytes]] = {
-            key_of(line.partition(b":")[0]): line  # type: ignore[misc]
-            for line in lines
-        }
-        if len(index) != len(lines) or None in index:
-            if b"\r\n " in head or b"\r\n\t" in head:
-                (_, *lines), flaw = within([b"", *unfolded(lines)], flaw)
-            index, sound = index_lines(lines)
-            if not sound:
-                flaw = flaw or "a line is no header"
-        held = index.get("content-length")
-        if held is None:
-            body = b"" if stream else body
-        elif body:
-            body = declared(held, body)
-        headers = _new(Headers)
-        headers._lines = lines
-        headers._index = index
-        headers.core = headers.contacts = None
+        found = shape_of(data)
+        if found is not None:
+            shape, end = found
+            if (not shape.more and shape.routes is None) or is_sound(shape):
+                return _shaped(data, shape, end)
+        start, headers, body, flaw = read_section(data, stream)
         if start[:8] == b"SIP/2.0 ":
             return _response(start, headers, body, flaw)
         return _request(start, headers, body, flaw)
 
     def __bytes__(self) -> bytes:
-        lines = self.headers._lines
-        body = self.raw_body
-        if not body and lines and lines[-1] is _EMPTY_BODY:
-            # What `respond` made needs no index.
-            return b"\r\n".join((self._start, *lines, _END))
+        headers, body = self.headers, self.raw_body
+        text = headers.text(len(body))
+        if text is not None:
+            return text + _BLANK + body
         # RFC 3261 §20.14: what leaves here declares its true length.
-        length = b"%d" % len(body)
+        lines, length = headers.lines, b"%d" % len(body)
         if lines and lines[-1] == b"Content-Length: " + length:
-            return b"\r\n".join((self._start, *lines, b"", body))
-        declared = self.headers.raws("content-length")
+            return b"\r\n".join((self.start_line, *lines, b"", body))
+        declared = headers.raws("content-length")
         if not declared:
-            return b"\r\n".join((self._start, *lines, b"Content-Length: " + length, b"", body))
+            length = b"Content-Length: " + length
+            return b"\r\n".join((self.start_line, *lines, length, b"", body))
         if declared != [length]:
-            headers = self.headers.copy()
+            headers = headers.copy()
             headers.set("Content-Length", length)
-            lines = headers._lines
-        return b"\r\n".join((self._start, *lines, b"", body))
+        return b"\r\n".join((self.start_line, *headers.lines, b"", body))
+
+    @property
+    def start_line(self) -> bytes:
+        """The first line, as it stood."""
+        assert self._start is not None
+        return self._start
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Message):
             return NotImplemented
-        return (self._start, self.headers, self.raw_body) == (
-            other._start,
+        return (self.start_line, self.headers, self.raw_body) == (
+            other.start_line,
             other.headers,
             other.raw_body,
         )
@@ -164,7 +132,7 @@ class Request(Message):
     raw_uri: bytes
     version: str
     _uri: URI | None
-    _copied: tuple[list[bytes], int, list[bytes]] | None
+    _copied: tuple[str | None, str, str] | None
 
     def __init__(
         self,
@@ -214,6 +182,13 @@ class Request(Message):
         """
         return self.via.branch
 
+    @property
+    def start_line(self) -> bytes:
+        """The first line, as it stood."""
+        if self._start is None:  # one that had the usual shape
+            self._start = b" ".join((self.method.encode("ascii"), self.raw_uri, b"SIP/2.0"))
+        return self._start
+
     def respond(
         self,
         status: int,
@@ -232,64 +207,62 @@ class Request(Message):
         Raises:
             ValueError: a control character in the reason or a header, or a status outside 100..699.
         """
-        start = STATUS_LINES.get(status) if reason is None else None
-        if start is None:
-            start = status_line(status, reason)
+        first = STATUS_LINES.get(status) if reason is None else None
+        if first is None:
+            first = status_line(status, reason)
         copied = self._copied
-        if copied is None:
-            copied = self._copied = self._copies()
-        lines = copied[0].copy()
-        if to_tag is not None and copied[1] >= 0:
-            tag = to_tag.encode("utf-8")
-            if not tag or tag.translate(None, TOKEN):
-                raise ValueError(f"not a tag: {to_tag[:64]!r}")
-            lines[copied[1]] += b";tag=" + tag
-        if 100 < status < 300:
-            lines += copied[2]
-        if not headers and not body:
-            lines.append(_EMPTY_BODY)
-            return _made(start, Headers.of_lines(lines), b"")
+        if copied is None or copied[0] != to_tag:
+            copied = self._copied = self._copies(to_tag)
+        _, text, routes = copied
+        if routes and 100 < status < 300:
+            text += routes
         for name, value in headers:
-            if canonical_name(name) != "content-length":
-                lines.append(response_line(name, value))
+            text += response_line(name, value)
         data = bytes(body)
         if data:
-            lines.append(response_line("Content-Type", content_type or "application/sdp"))
-        lines.append(b"Content-Length: %d" % len(data))
-        return _made(start, Headers.of_lines(lines), data)
+            text += response_line("Content-Type", content_type or "application/sdp")
+        text = f"{text}\r\nContent-Length: {len(data)}"
+        head = Headers.of_text(first + text.encode("latin-1"), len(data))
+        return _made(first, head, data)
 
     def slim(self) -> None:
         """Let go of what can be read from the lines again: 2 kB of an INVITE kept for a call."""
         self.headers.forget()
         self._copied = self._body = None
 
-    def _copies(self) -> tuple[list[bytes], int, list[bytes]]:
-        """Return the lines every response repeats, where a tag is missing, and Record-Route."""
-        headers = self.headers
-        index = headers.index
-        core = headers.core
-        if core is not None and len(index) == len(headers.lines):
-            # Sound, and nothing stands twice: five look-ups.
-            usual: list[Any] = [index[name] for name in _COPIED]
-            routes: Any = index.get("record-route") if self.method in _DIALOG_FORMING else None
-            tagged = "tag" in core[2].parameters
-            return usual, -1 if tagged else 2, [] if routes is None else [routes]
+    def _copies(self, to_tag: str | None) -> tuple[str | None, str, str]:
+        """Return the tag, the lines that every response with it repeats, and Record-Route.
+
+        Both are Latin-1, and each line has its line end before it.
+
+        Raises:
+            ValueError: it is no tag.
+        """
+        headers, shape = self.headers, self.headers.shape
+        forming = self.method in _DIALOG_FORMING
+        if shape is not None:
+            tag = "" if to_tag is None or shape.to_tag is not None else _tag(to_tag)
+            routes = shape.routes if forming else None
+            return (
+                to_tag,
+                f"\r\nVia: {headers.top_via}{shape.more}\r\nFrom: {shape.from_}"
+                f"\r\nTo: {shape.to}{tag}\r\nCall-ID: {shape.call_id}"
+                f"\r\nCSeq: {shape.number} {shape.method}",
+                "" if routes is None else f"\r\nRecord-Route: {routes}",
+            )
+        index, core = headers.index, headers.core
         copied: list[bytes] = []
-        untagged = -1
         for name in _COPIED:
-            held = index.get(name)
-            if held is None or (isinstance(held, bytes) and b":" not in held):
-                continue
-            if name == "to":
-                tagged = _has_tag(held) if core is None else core[2].tag is not None
-                untagged = -1 if tagged else len(copied)
-            if isinstance(held, list):
-                # RFC 3261 §8.2.6.2: all Via in order; of what may stand once, the first.
-                copied += held[:MAX_VIAS] if name == "via" else held[:1]
-            else:
-                copied.append(held)
-        routes = index.get("record-route", []) if self.method in _DIALOG_FORMING else []
-        return copied, untagged, routes if isinstance(routes, list) else [routes]
+            held = index.get(name, [])
+            # RFC 3261 §8.2.6.2: all Via in order; of what may stand once, the first.
+            lines = held[: MAX_VIAS if name == "via" else 1] if isinstance(held, list) else [held]
+            lines = [line for line in lines if b":" in line]
+            if name == "to" and lines and to_tag is not None:
+                tagged = _has_tag(lines[0]) if core is None else core[2].tag is not None
+                lines = lines if tagged else [lines[0] + _tag(to_tag).encode("ascii")]
+            copied += lines
+        held = index.get("record-route", []) if forming else []
+        return to_tag, _joined(copied), _joined(held if isinstance(held, list) else [held])
 
 
 class Response(Message):
@@ -329,13 +302,40 @@ def _headers(headers: Headers | Iterable[tuple[str, str]]) -> Headers:
     return headers if isinstance(headers, Headers) else Headers(headers)
 
 
-def _has_tag(held: bytes | list[bytes]) -> bool:
+def _joined(lines: list[bytes]) -> str:
+    return "".join(f"\r\n{line.decode('latin-1')}" for line in lines)
+
+
+def _tag(value: str) -> str:
+    """Return a tag as the parameter that it is."""
+    if not (value.isalnum() and value.isascii()) and not is_token(value.encode("utf-8")):
+        raise ValueError(f"not a tag: {value[:64]!r}")
+    return f";tag={value}"
+
+
+def _has_tag(line: bytes) -> bool:
     """Tell whether a To line has a tag, as well as that can be told of a malformed one."""
-    line = held[0] if isinstance(held, list) else held
     try:
         return NameAddress.parse(line.partition(b":")[2].strip(b" \t")).tag is not None
     except ParseError:
         return b"tag" in line.lower()
+
+
+def _shaped(data: bytes, shape: Shape, end: int) -> Request | Response:
+    """Return the message that has this shape and its body from `end` on."""
+    length = int(shape.length)
+    headers = Headers.of_text(data[: end - 4], length, shape)
+    body = data[end : end + length]
+    if shape.method is None or shape.uri is None:
+        return _made((shape.status_line or "").encode("latin-1"), headers, body)
+    request = _new(Request)
+    request.method = shape.method
+    request.raw_uri = shape.uri.encode("ascii")
+    request.version = "SIP/2.0"
+    request.headers = headers
+    request.raw_body = body
+    request.flaw = request._start = request._uri = request._copied = request._body = None
+    return request
 
 
 def _made(start: bytes, headers: Headers, body: bytes) -> Response:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from voip.errors import ParseError
 from voip.sip.events import RequestArrived
 from voip.sip.invite import Call
+from voip.sip.syntax import split_list
 from voip.sip.transactions import Input, server_key
 from voip.sip.validation import validate
 from voip.types import canonical_ip
@@ -248,28 +249,45 @@ def mark_source(request: Request, flow: Flow) -> None:
     Raises:
         ParseError: a Via is missing or malformed.
     """
-    via = request.via
-    (host, port), parameters = flow.remote, via.parameters
-    if "rport" in parameters:
-        line = _stamped(request.headers.index["via"], port, host)
-        parameters["rport"] = str(port)
-        if line is not None and "received" not in parameters:
-            parameters["received"] = host
-            request.headers.restate("via", line)
+    headers, (host, port) = request.headers, flow.remote
+    shape = headers.shape
+    if shape is not None and shape.received is None and not shape.rport:
+        via = shape.via
+        if shape.rport is not None:
+            via = via.replace(";rport", f";rport={port}", 1)
+        elif shape.host == host or canonical_ip(shape.host) == canonical_ip(host):
             return
+        headers.stamp(f"{via};received={host}")
+        return
+    _mark_any(request, host, port)
+
+
+def _mark_any(request: Request, host: str, port: int) -> None:
+    """Do so for a request without a shape.
+
+    Raises:
+        ParseError: a Via is missing or malformed.
+    """
+    via, headers = request.via, request.headers
+    parameters, held = via.parameters, headers.index["via"]
+    lines = held if isinstance(held, list) else [held]
+    first = next(line for line in lines if line.partition(b":")[2].strip(b" \t"))
+    line = None
+    if "rport" in parameters:
+        line = None if "received" in parameters else _stamped(first, port, host)
+        parameters["rport"] = str(port)
     elif via.host == host or canonical_ip(via.host) == canonical_ip(host):
         return
     parameters["received"] = host
-    headers = request.headers
-    others = headers.values("Via")[1:]
-    headers.set("Via", str(via))
-    for position, value in enumerate(others, 1):
-        headers.insert(position, "Via", value)
+    if line is None:
+        others = split_list(first.partition(b":")[2].strip(b" \t"))[1:]
+        line = b", ".join([b"Via: " + str(via).encode("utf-8"), *others])
+    headers.restate("via", first, line)
 
 
-def _stamped(line: bytes | list[bytes], port: int, host: str) -> bytes | None:
+def _stamped(line: bytes, port: int, host: str) -> bytes | None:
     """Return a Via line with rport and received filled in; None when it is not a usual one."""
-    if type(line) is not bytes or b'"' in line or b"," in line:
+    if b'"' in line or b"," in line:
         return None
     if line.endswith(b";rport"):
         return b"%b=%d;received=%b" % (line, port, host.encode("ascii"))

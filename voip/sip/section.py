@@ -1,18 +1,24 @@
 """The header section of a message as lines: limits, control characters, folding.
 
-The parser calls these for what is unusual; a sound message costs none of it.
+This reads whatever has no usual shape (`voip.sip.shape`), and refuses nothing: what is wrong is
+noted, and answered by `voip.sip.validation`.
 """
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
+
+from voip.sip.headers import Headers, index_lines, indexed
 
 __all__ = [
     "MAX_HEADERS",
     "MAX_LINE_BYTES",
     "TEXT",
+    "Section",
     "bounded",
     "declared",
+    "read_section",
     "unfolded",
     "within",
     "without_controls",
@@ -32,6 +38,57 @@ _CLEAN = re.compile(
     rb'|"[^\x00-\x08\x0a-\x1f\x7f]*+\Z)*+',
     re.DOTALL,
 )
+
+
+class Section(NamedTuple):
+    """A message before its start line is read.
+
+    Attributes:
+        start: the start line.
+        headers: the headers.
+        body: as much of the body as Content-Length says.
+        flaw: what is wrong with the section as a whole, None for a sound one.
+    """
+
+    start: bytes
+    headers: Headers
+    body: bytes
+    flaw: str | None
+
+
+def read_section(data: bytes, stream: bool) -> Section:
+    """Return what a datagram or a frame holds.
+
+    Args:
+        data: the bytes.
+        stream: whether a message without Content-Length has no body at all.
+    """
+    # RFC 3261 §7.5: line ends before the start line are ignored.
+    if data[:1] == b"\r":
+        data = data.lstrip(b"\r\n")
+    head, blank, body = data.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    ends = b"\r\n" * (len(lines) - 1)
+    flaw = None
+    if len(head) > MAX_LINE_BYTES or len(lines) > MAX_HEADERS or not blank:
+        lines, flaw = bounded(lines, blank)
+    # One pass in C: what is left of the head after all text is taken out must be its line ends.
+    if head.translate(None, TEXT) != ends:
+        lines, flaw = without_controls(lines, flaw)
+    start = lines.pop(0)
+    index = indexed(lines)
+    if index is None:
+        if b"\r\n " in head or b"\r\n\t" in head:
+            (_, *lines), flaw = within([b"", *unfolded(lines)], flaw)
+        index, sound = index_lines(lines)
+        if not sound:
+            flaw = flaw or "a line is no header"
+    held = index.get("content-length")
+    if held is None:
+        body = b"" if stream else body
+    elif body:
+        body = declared(held, body)
+    return Section(start, Headers.of_lines(lines, index), body, flaw)
 
 
 def bounded(lines: list[bytes], blank: bytes) -> tuple[list[bytes], str | None]:

@@ -126,10 +126,14 @@ def server_key(request: Request, flow: Flow, method: str | None = None) -> Hasha
     The source address is part of it, so that two clients that use one branch do not meet. A branch
     without the cookie, or with nothing behind it, falls back to the rules of RFC 2543.
     """
-    via = request.via
     name = method or request.method
     if name == "ACK":
         name = "INVITE"
+    shape = request.headers.shape
+    if shape is not None and len(shape.branch) > 7 and shape.branch.startswith(_COOKIE):
+        port = int(shape.port[1:]) if shape.port else None
+        return (shape.branch, shape.host.lower(), port, flow.remote.host, name)
+    via = request.via
     branch = via.parameters.get("branch")
     if branch is not None and len(branch) > 7 and branch.startswith(_COOKIE):
         return (branch, via.host.lower(), via.port, flow.remote.host, name)
