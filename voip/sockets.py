@@ -67,6 +67,7 @@ class UdpSocket(asyncio.DatagramProtocol):
         max_bytes: longer datagrams are dropped and counted.
         counters: where drops are counted; own ones when absent.
         poller: reads the socket with many others; a reader of the loop's own does when absent.
+        untold: datagrams that may be lost without anybody being told, before errors are asked for.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class UdpSocket(asyncio.DatagramProtocol):
         max_bytes: int = 65535,
         counters: Counters | None = None,
         poller: Poller | None = None,
+        untold: int = 0,
     ) -> None:
         self.counters: Counters = Counter() if counters is None else counters
         self._received = received
         self._lost = lost
         self._max_bytes = max_bytes
         self._poller = poller
+        self._untold = untold
 
     # What most sockets never have is no attribute of theirs: two are made for each call.
     closed = False

@@ -192,6 +192,24 @@ async def test_an_unreachable_peer_is_counted_and_the_call_goes_on(rtp):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the error queue is Linux's")
+async def test_what_a_call_loses_in_its_first_tenth_of_a_second_is_not_asked_for(rtp):
+    one = await rtp()
+    own = one.reserve(LOOPBACK)
+    media = Media()
+    own.bind(media)
+    with bind_udp(LOOPBACK, 0) as closed:
+        nowhere = HostPort(*closed.getsockname())
+    with bind_udp(LOOPBACK, 0) as peer:
+        for sent, lost in ((4, False), (5, True)):
+            for number in range(sent):
+                own.send(packet(number), nowhere)
+            media.rtp.clear()
+            peer.sendto(packet(7), own.local)
+            await media.until(lambda: media.rtp)
+            assert bool(one.counters["media_unreachable"]) is lost
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the error queue is Linux's")
 async def test_an_unreachable_rtcp_port_is_counted(rtp):
     one = await rtp()
     own = one.reserve(LOOPBACK)
