@@ -318,8 +318,11 @@ class UdpSocket(asyncio.DatagramProtocol):
             return
         if not self._tells_errors:
             # Errors are about what was sent: many a call's second socket never sends.
-            self._tells_errors = True
-            report_icmp_errors(sock)
+            if self._untold:
+                self._untold -= 1
+            else:
+                self._tells_errors = True
+                report_icmp_errors(sock)
         try:
             sock.sendto(data, address)
         except OSError as error:
