@@ -328,16 +328,15 @@ def lower_vias(shape: Shape) -> list[Via]:
     Raises:
         ParseError: one is malformed.
     """
-    values = shape.more.split("\r\nVia: ")[1:] if shape.more else ()
+    values = shape.more.split("\r\nVia: ") if shape.more is not None else ()
     return [read_via(b":" + value.encode("latin-1")) for value in values]
 
 
 def is_sound(shape: Shape) -> bool:
     """Tell whether what a shape has not looked at is well-formed too: lower Via, Record-Route."""
-    if "," in shape.more:
-        return False
     try:
-        lower_vias(shape)
+        if shape.more is not None and ("," in shape.more or not lower_vias(shape)):
+            return False
         if shape.routes is not None:
             routes = split_list(shape.routes.replace("\r\nRecord-Route: ", ", ").encode("latin-1"))
             for value in routes:

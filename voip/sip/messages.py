@@ -68,7 +68,7 @@ class Message(TypedFields):
         found = shape_of(data)
         if found is not None:
             shape, end = found
-            if (not shape.more and shape.routes is None) or is_sound(shape):
+            if (shape.more is None and shape.routes is None) or is_sound(shape):
                 return _shaped(data, shape, end)
         start, headers, body, flaw = read_section(data, stream)
         if start[:8] == b"SIP/2.0 ":
@@ -243,9 +243,10 @@ class Request(Message):
         if shape is not None:
             tag = "" if to_tag is None or shape.to_tag is not None else _tag(to_tag)
             routes = shape.routes if forming else None
+            more = "" if shape.more is None else f"\r\nVia: {shape.more}"
             return (
                 to_tag,
-                f"\r\nVia: {headers.top_via}{shape.more}\r\nFrom: {shape.from_}"
+                f"\r\nVia: {headers.top_via}{more}\r\nFrom: {shape.from_}"
                 f"\r\nTo: {shape.to}{tag}\r\nCall-ID: {shape.call_id}"
                 f"\r\nCSeq: {shape.number} {shape.method}",
                 "" if routes is None else f"\r\nRecord-Route: {routes}",

@@ -291,7 +291,7 @@ def validate_response(response: Response) -> str | None:
     After None, no typed property of the response raises; only `body` may.
     """
     shape = response.headers.shape
-    if shape is not None and not shape.more and (shape.kind or not response.raw_body):
+    if shape is not None and shape.more is None and (shape.kind or not response.raw_body):
         return None  # all that is asked below holds for a shape
     wrong = response.flaw or _bare_name(response)
     if wrong is not None:
