@@ -374,6 +374,34 @@ def test_ten_thousand_early_packets_restart_instead_of_piling_up():
     assert len(buffer) <= 25
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_who_pops_late_and_says_so_shrinks_no_delay(told):
+    buffer = JitterBuffer(8000, STEP)
+    popped = []
+    for number in range(1200):
+        missed = max(0, number % 40 - 29)  # nobody pops while the last ten of forty come
+        buffer.push(packet(number), number * FRAME, missed * STEP if told else 0)
+        if not missed:
+            popped.append(number_of(buffer.pop()))
+        elif missed == 10:
+            popped += [number_of(buffer.pop()) for _ in range(10)]
+    assert (popped[2:] == list(range(1198))) is told
+    assert ("skipped" in buffer.counters) is not told
+
+
+def test_a_new_timeline_leaves_room_for_what_is_still_to_be_popped():
+    buffer = JitterBuffer(8000, STEP)
+    buffer.push(packet(0), 0.0, 3 * STEP)
+    assert buffer.timeline == 1
+    assert buffer.surplus == 3 * STEP
+    assert [number_of(buffer.pop()) for _ in range(6)] == [Gap.FILLING] * 5 + [0]
+    buffer.push(packet(0, ssrc=8), 0.1)
+    assert buffer.timeline == 2
+    assert buffer.surplus == 0
+    buffer.push(packet(1, ssrc=8), 0.1)
+    assert buffer.surplus == STEP
+
+
 def test_nothing_pushed_gives_filling_for_ever():
     buffer = JitterBuffer(8000, STEP)
     assert {buffer.pop() for _ in range(10)} == {Gap.FILLING}

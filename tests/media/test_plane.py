@@ -1,6 +1,7 @@
 """The inline plane, tick by tick and without a clock."""
 
 import asyncio
+import itertools
 import random
 
 import numpy as np
@@ -556,7 +557,7 @@ def test_before_the_ack_what_is_said_leaves_and_silence_waits():
     rig.run(0.1)
     assert len(rig.link.sent) == 7
     stamps = [packet.timestamp for packet in rig.link.packets]
-    assert [after - before for before, after in zip(stamps, stamps[1:], strict=False)] == (
+    assert [after - before for before, after in itertools.pairwise(stamps)] == (
         [160] + [160 * 4] + [160] * 4
     )
 

@@ -31,6 +31,12 @@ __all__ = ["TICK", "InlineMedia", "MediaLink", "PlaneSettings"]
 _CHORES_SECONDS = 0.5
 # Below this level a correction of the jitter buffer is not heard: -50 dBFS.
 _QUIET = 0.003
+# A jitter buffer holds a hundred packets; who stood still for longer has lost the stream.
+_MOST_MISSED_SECONDS = 2.0
+# How long a frame may be missing while the process lags behind, before it is made up.
+_MOST_OWED_SECONDS = 0.3
+# Packets sent beside the one that is due, after a stall.
+_MOST_AT_ONCE = 4
 
 
 class InlineMedia(Reception):
@@ -38,7 +44,6 @@ class InlineMedia(Reception):
 
     Attributes:
         media_time: seconds of media since it began.
-        seconds: the packet time.
         period: the packet time in ticks of the plane.
         place: the plane's slot that it is due in.
     """
@@ -46,14 +51,15 @@ class InlineMedia(Reception):
     __slots__ = (
         "_chores_at",
         "_credit",
+        "_most_owed",
         "_sends",
         "_sent_at",
         "_slow",
         "_timers",
+        "_unsaid",
         "media_time",
         "period",
         "place",
-        "seconds",
     )
 
     def __init__(
@@ -70,6 +76,7 @@ class InlineMedia(Reception):
         self.place: dict[InlineMedia, None] = {}
         self._sends = agreement is None or agreement.send
         self._sent_at = now
+        self._unsaid = 0
         self._timers: list[MediaTimer] = []
         # Nothing is due yet: the first report comes after more than a second.
         self._chores_at = now + _CHORES_SECONDS
@@ -92,6 +99,8 @@ class InlineMedia(Reception):
         self._credit = 0
         self._slow = leg._emits_slowly()
         self._jitter = None
+        self._owed = 0
+        self._most_owed = round(_MOST_OWED_SECONDS * codec.rtp_clock_rate_hz)
 
     def update(self, agreement: Agreement, now: float) -> None:
         """Go on with what a re-INVITE agreed on: hold, resume, another address, another codec."""
@@ -165,6 +174,7 @@ class InlineMedia(Reception):
         """Let media flow again."""
         self._flows = True
         self._phased = False
+        self._owed = 0
 
     def stop(self) -> None:
         """Hold media."""
@@ -172,23 +182,66 @@ class InlineMedia(Reception):
 
     # On its tick
 
-    def run(self, now: float) -> None:
-        """Do what is due once per packet time."""
-        self._now = now
-        leg = self._audio
-        jitter = self._jitter
+    def run(self, now: float, due: float, *, late: bool = False) -> None:
+        """Do what is due once per packet time.
+
+        Args:
+            now: monotonic seconds.
+            due: when it was due.
+            late: whether packets may wait in the socket, since the process stood still: a frame
+                that is not here is owed, and asked for again, before it counts as missing.
+        """
+        self._now, self._due = now, due
+        leg, jitter = self._audio, self._jitter
+        played, dry = 0, False
         if jitter is not None and leg is not None and self._receives and self._flows:
             self._credit += self._period_ticks
+            if self._owed:
+                self._credit += self._owed
+                self._owed = 0
             while self._credit >= jitter.frame_ticks and not self.is_closed:
+                if late and not len(jitter) and self._credit <= self._most_owed:
+                    self._owed, dry = self._credit, True
+                    self._credit = 0
+                    break
                 self._credit -= jitter.frame_ticks
                 self._play(leg, jitter)
+                played += 1
         self.media_time += self.seconds
         if self._timers:
             self._run_timers()
         if leg is not None and not self.is_closed:
-            self._say(leg, now)
+            if dry and not leg._playout.queued:
+                self._unsaid += 1
+            else:
+                if self._unsaid:
+                    self._catch_up(leg, now, played - 1)
+                self._say(leg, now)
         if now >= self._chores_at and not self.is_closed:
             self._do_chores(now)
+
+    def missed(self, count: int) -> None:
+        """Take note of packet times that pass without a run: the process stood still.
+
+        What came meanwhile is played at the next run, as far as a jitter buffer holds; beyond that
+        the stream starts anew. Nothing is sent for them.
+        """
+        self._due += count * self.seconds
+        self._unsaid += count
+        if count * self.seconds <= _MOST_MISSED_SECONDS:
+            self.media_time += count * self.seconds
+            self._owed += count * self._period_ticks
+
+    def _catch_up(self, leg: AudioCall, now: float, extra: int) -> None:
+        """Say what answers frames that were played late, and let the other packet times pass."""
+        playout = leg._playout
+        waiting = playout.queued // playout.frame_size
+        count = max(0, min(extra, self._unsaid, waiting, _MOST_AT_ONCE))
+        if self._unsaid > count:
+            playout.skip(self._unsaid - count)
+        self._unsaid = 0
+        for _ in range(count):
+            self._say(leg, now)
 
     def _play(self, leg: AudioCall, jitter: JitterBuffer) -> None:
         """Hand one frame to the leg: what came, or what stands in for it."""

@@ -66,7 +66,7 @@ class JitterBuffer:
         frame_ticks: ticks per packet, as the peer sends them.
         quiet: set by whoever hears the audio: the last frame was quiet, so that a correction made
             now is not heard.
-        counters: what was received, played, lost and dropped, by name.
+        timeline: how many timelines have begun.
     """
 
     __slots__ = (
@@ -104,6 +104,7 @@ class JitterBuffer:
         "frame_ticks",
         "quiet",
         "settings",
+        "timeline",
     )
 
     def __init__(
@@ -112,19 +113,16 @@ class JitterBuffer:
         if clock_rate_hz <= 0 or frame_ticks <= 0:
             raise ValueError("the clock rate and the packet time are positive")
         self.settings = settings or JitterSettings()
-        self.quiet = False
+        self.quiet = self._heard = False
         self._clock_rate_hz = clock_rate_hz
         self._drops: Counters = Counter()
-        self._received = 0
+        self._received = self.timeline = 0
         self._ssrc = -1
-        self._heard = False
-        self._highest = self._newest = self._position = 0
-        self._played_sequence = 0
+        self._highest = self._newest = self._position = self._played_sequence = 0
         self._ring: dict[int, RTPPacket] = {}
         self._suspect: RTPPacket | None = None
         self._odd_step = self._odd_steps = 0
-        self._seen = 1
-        self._in_order = 0
+        self._seen, self._in_order = 1, 0
         self._set_frame(frame_ticks)
         self._forget()
 
@@ -138,20 +136,27 @@ class JitterBuffer:
         """Seconds that a packet waits here, as of the last review."""
         return self._typical * self.frame_ticks / self._clock_rate_hz
 
+    @property
+    def surplus(self) -> int:
+        """Ticks that the newest packet lies further ahead than the least delay asks for."""
+        return self._newest - self._position - self._least * self.frame_ticks
+
     def __len__(self) -> int:
         """Return how many packets wait."""
         return len(self._ring)
 
-    def push(self, packet: RTPPacket, at: float) -> None:
+    def push(self, packet: RTPPacket, at: float, behind: int = 0) -> None:
         """Take one packet.
 
         Args:
             packet: of the one stream that this buffer serves; a new SSRC starts it anew.
             at: media time of its arrival, in seconds.
+            behind: ticks by which whoever pops is late, and which he will make up for. It is no
+                lead of the sender's: the delay must not shrink for it.
         """
         self._received += 1
         if packet.ssrc != self._ssrc:
-            self._restart(packet)
+            self._restart(packet, behind)
             return
         ahead = (packet.sequence_number - self._highest) & 0xFFFF
         step = (packet.timestamp - self._newest) & 0xFFFFFFFF
@@ -164,17 +169,17 @@ class JitterBuffer:
         else:
             if ahead >= 0x8000:
                 ahead -= 0x10000
-            if not self._note_order(packet, ahead):
+            if not self._note_order(packet, ahead, behind):
                 return
         timestamp = self._newest + step
         slack = timestamp - self._position
-        if slack > self._early:
-            self._doubt(packet)
+        if slack - behind > self._early:
+            self._doubt(packet, behind)
             return
         if ahead > 0:
             self._highest += ahead
             self._newest = timestamp
-        frames = slack // self.frame_ticks
+        frames = (slack - behind) // self.frame_ticks
         self._slacks[frames] = self._slacks.get(frames, 0) + 1
         self._total += 1
         if self._total >= REVIEW_PACKETS:
@@ -205,16 +210,16 @@ class JitterBuffer:
 
     # What arrives
 
-    def _restart(self, packet: RTPPacket) -> None:
+    def _restart(self, packet: RTPPacket, behind: int = 0) -> None:
         """Begin a timeline with `packet`, the delay before it."""
         if self._ssrc >= 0:
             self._drops["restarts"] += 1
+        self.timeline += 1
         self._ssrc = packet.ssrc
         self._highest = packet.sequence_number
-        self._seen = 1
-        self._in_order = 0
+        self._seen, self._in_order = 1, 0
         self._newest = packet.timestamp
-        self._position = packet.timestamp - self._least * self.frame_ticks
+        self._position = packet.timestamp - self._least * self.frame_ticks - behind
         self._ring.clear()
         self._ring[packet.timestamp] = packet
         self._suspect = None
@@ -259,10 +264,10 @@ class JitterBuffer:
             self._set_frame(step)
             self._forget()
 
-    def _note_order(self, packet: RTPPacket, ahead: int) -> bool:
+    def _note_order(self, packet: RTPPacket, ahead: int, behind: int) -> bool:
         """Deal with a packet that is not the next one; False when it goes no further."""
         if ahead > _MOST_DROPOUT or ahead < -_MOST_MISORDER:
-            self._doubt(packet)
+            self._doubt(packet, behind)
             return False
         self._note_those_in_order()
         if ahead > 0:
@@ -283,12 +288,12 @@ class JitterBuffer:
         self._in_order = 0
         self._seen = (self._seen << count | (1 << count) - 1) & _SEEN_MASK
 
-    def _doubt(self, packet: RTPPacket) -> None:
+    def _doubt(self, packet: RTPPacket, behind: int) -> None:
         """Start anew when two packets in a row agree on a jump (RFC 3550 §A.1)."""
         suspect = self._suspect
         if suspect is not None and (packet.sequence_number - suspect.sequence_number) & 0xFFFF == 1:
-            self._restart(suspect)
-            self.push(packet, 0.0)
+            self._restart(suspect, behind)
+            self.push(packet, 0.0, behind)
             self._received -= 1
             return
         self._drops["suspect"] += 1

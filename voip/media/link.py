@@ -57,6 +57,8 @@ class Plane(Protocol):
     entropy: Entropy
     settings: PlaneSettings
     unix_offset: float
+    #: The latest moment that a packet or a tick told of.
+    clock: float
 
     def rephase(self, media: Any) -> None:
         """Make a leg due in the slot that follows an arrival."""

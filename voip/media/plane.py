@@ -19,8 +19,13 @@ from voip.sdp.negotiation import Agreement
 
 __all__ = ["InlineMedia", "InlinePlane", "MediaLink", "PlaneSettings"]
 
-# A plane that was not ticked for longer (a machine asleep) starts its pace anew: no burst.
+# What a plane that was not ticked for longer (a machine asleep) has missed is not made up for slot
+# by slot: no burst.
 _MOST_BEHIND = 16
+# A plane that is a packet time late has stood still. For a while after that, packets may still wait
+# in the sockets: a reader takes so many at a time, then the ticks have their turn.
+_STALL_SECONDS = 4.5 * TICK
+_LATE_SECONDS = 16 * TICK
 
 
 class InlinePlane:
@@ -44,7 +49,8 @@ class InlinePlane:
         self._wheels: dict[int, list[dict[InlineMedia, None]]] = {}
         self._tick = 0
         self._epoch = 0.0
-        self._now = 0.0
+        self._now = self.clock = 0.0
+        self._late_until = 0.0
 
     def adopt(
         self,
@@ -97,17 +103,32 @@ class InlinePlane:
     def tick(self, now: float) -> None:
         """Run the legs that are due by `now`."""
         self._now = now
+        # Ticks that are made up for come with the moments they were due at. Packets, which are read
+        # between them, know better how late it is.
+        clock = self.clock = max(self.clock, now)
+        if clock - self._epoch - self._tick * TICK > _STALL_SECONDS:
+            self._late_until = clock + _LATE_SECONDS
+        late = clock < self._late_until
         target = math.floor((now - self._epoch) / TICK + 0.5)
         if target - self._tick > _MOST_BEHIND:
-            self._epoch = now - (self._tick + 1) * TICK
-            target = self._tick + 1
+            self._pass_over(target - 1)
         while self._tick < target:
             slot = self._tick = self._tick + 1
+            due = self._epoch + slot * TICK
             for period, wheel in list(self._wheels.items()):
                 # A copy: a hook may end this leg, adopt another or change a packet time.
                 for media in tuple(wheel[slot % period]):
                     if not media.is_closed:
-                        media.run(now)
+                        media.run(now, due, late=late)
+
+    def _pass_over(self, slot: int) -> None:
+        """Leave out the slots up to `slot`; legs learn how often they were due in them."""
+        before, self._tick = self._tick, slot
+        for period, wheel in self._wheels.items():
+            for place, legs in enumerate(wheel):
+                count = (slot - place) // period - (before - place) // period
+                for media in legs:
+                    media.missed(count)
 
     def rephase(self, media: InlineMedia) -> None:
         """Make a leg due in the slot that follows an arrival, and keep its packet time."""

@@ -37,6 +37,7 @@ class Reception:
         link: the socket side.
         source: where its packets may come from.
         streams: what is known about their SSRCs.
+        seconds: the packet time.
         is_closed: whether it is over.
     """
 
@@ -46,12 +47,14 @@ class Reception:
         "_audio",
         "_began",
         "_clear_at",
+        "_due",
         "_flows",
         "_heard",
         "_heard_at",
         "_in_a_row",
         "_jitter",
         "_now",
+        "_owed",
         "_packet_seconds",
         "_payload_types",
         "_period_ticks",
@@ -64,10 +67,12 @@ class Reception:
         "leg",
         "link",
         "plane",
+        "seconds",
         "source",
         "streams",
     )
 
+    seconds: float
     _period_ticks: int
 
     def __init__(
@@ -93,6 +98,9 @@ class Reception:
         self._heard = self._phased = False
         self._heard_at = self._now = self._began = now
         self._clear_at = self._resting_until = 0.0
+        # When the leg was last due, and what it owes since: ticks of media that it has yet to play.
+        self._due = now
+        self._owed = 0
         # Made when the first packet needs it.
         self._payload_types: frozenset[int] | None = None
         self._jitter: JitterBuffer | None = None
@@ -154,24 +162,27 @@ class Reception:
         source = self.source
         if source.accept(packet, addr, now) is not _ACCEPT or self.is_closed:
             return
-        self._now = self._heard_at = now
+        self._now = self._heard_at = self.plane.clock = now
         self._heard, self._resting_until = True, 0.0
-        if source.released:
-            for held in source.take_released():
-                self._sort(held, addr, now)
-        streams = self.streams
-        active = streams.active
-        if active is None or packet.ssrc != active.ssrc:
-            self._sort(packet, addr, now)
+        active = self.streams.active
+        if source.released or active is None or packet.ssrc != active.ssrc:
+            self._receive_new([*source.take_released(), packet], addr, now)
         elif active.receive(packet, now):
             self._deliver(packet, addr, now)
         else:
             self.counters["rtp_sequence"] += 1
 
-    def _sort(self, packet: RTPPacket, addr: tuple[str, int], now: float) -> None:
-        """Deliver what the rules for its SSRC let through now."""
-        for one in self.streams.receive(packet, now):
-            self._deliver(one, addr, now)
+    def _receive_new(self, packets: list[RTPPacket], addr: tuple[str, int], now: float) -> None:
+        """Take packets of a new address or SSRC, the oldest of which may have been held."""
+        before = 0 if self._jitter is None else self._jitter.timeline
+        for packet in packets:
+            for one in self.streams.receive(packet, now):
+                self._deliver(one, addr, now)
+        jitter = self._jitter
+        if jitter is not None and jitter.timeline != before:
+            # What was held until the stream was proven must not delay it for the whole call: it is
+            # played at once.
+            self._owed += max(0, jitter.surplus - self._behind())
 
     def _deliver(self, packet: RTPPacket, addr: tuple[str, int], now: float) -> None:
         # A bucket that leaks, kept as the moment when it is empty. What another SSRC or another
@@ -234,10 +245,18 @@ class Reception:
         if expected and packet.payload_type not in expected:
             self.counters["rtp_not_audio"] += 1
             return
-        jitter.push(packet, self._now - self._began)
+        now = self._now
+        # Nearly always there is nothing to make up for.
+        behind = self._behind() if self._owed or now - self._due >= self.seconds else 0
+        jitter.push(packet, now - self._began, behind)
         if not self._phased:
             self._phased = True
             self.plane.rephase(self)
+
+    def _behind(self) -> int:
+        """Return the ticks that the leg has yet to play, to be where it should be by now."""
+        late = self._now - self._due
+        return self._owed + max(0, int(late / self.seconds)) * self._period_ticks
 
     # RTCP
 
