@@ -228,13 +228,16 @@ class Timers:
 
     A FIFO costs 0.1 µs a timer, a heap 0.5, a loop timer 2.5 (measured on CPython 3.11). Lengths
     that come up again and again (64·T1, T4, T1 …) keep a FIFO each; since `now` never goes back,
-    each FIFO is sorted by itself and only its head matters.
+    each FIFO is sorted by itself and only its head matters. The earliest timer is remembered while
+    it counts: a shell asks for the deadline after every packet.
     """
 
     def __init__(self) -> None:
         self._fifos: dict[float, deque[Timer]] = {}
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
+        self._first: Timer | None = None
+        self._deadline: Deadline | None = None
 
     def start(self, now: float, length: float, reason: str, owner: Any) -> Timer:
         """Start a timer of a length that many others share."""
@@ -242,34 +245,56 @@ class Timers:
         fifo = self._fifos.get(length)
         if fifo is None:
             fifo = self._fifos[length] = deque()
+        while fifo and fifo[0].cancelled:
+            fifo.popleft()
         if fifo and fifo[-1].at > timer.at:  # a clock that was wound back: keep the order anyway
             heapq.heappush(self._heap, (timer.at, next(self._count), timer))
         else:
             fifo.append(timer)
+        if self._first is not None and timer.at < self._first.at:
+            self._first, self._deadline = timer, None
         return timer
 
     def start_at(self, at: float, reason: str, owner: Any) -> Timer:
         """Start a timer for a moment of its own."""
-        timer = Timer(at, reason, owner)
-        heapq.heappush(self._heap, (at, next(self._count), timer))
+        timer, heap = Timer(at, reason, owner), self._heap
+        while heap and heap[0][2].cancelled:
+            heapq.heappop(heap)
+        heapq.heappush(heap, (at, next(self._count), timer))
+        if self._first is not None and at < self._first.at:
+            self._first, self._deadline = timer, None
         return timer
 
     def deadline(self) -> Deadline | None:
         """Return the earliest timer that still counts, or None."""
+        first = self._first
+        if first is None or first.cancelled:
+            first = self._first = self._earliest()
+            self._deadline = None
+            if first is None:
+                return None
+        if self._deadline is None:
+            self._deadline = Deadline(first.at, first.reason)
+        return self._deadline
+
+    def _earliest(self) -> Timer | None:
         best: Timer | None = None
         for fifo in self._fifos.values():
             while fifo and fifo[0].cancelled:
                 fifo.popleft()
             if fifo and (best is None or fifo[0].at < best.at):
                 best = fifo[0]
-        while self._heap and self._heap[0][2].cancelled:
-            heapq.heappop(self._heap)
-        if self._heap and (best is None or self._heap[0][0] < best.at):
-            best = self._heap[0][2]
-        return None if best is None else Deadline(best.at, best.reason)
+        heap = self._heap
+        while heap and heap[0][2].cancelled:
+            heapq.heappop(heap)
+        return heap[0][2] if heap and (best is None or heap[0][0] < best.at) else best
 
     def due(self, now: float) -> list[Timer]:
         """Remove and return every timer that is due, earliest first."""
+        first = self._first
+        if first is not None and not first.cancelled and first.at > now:
+            return []
+        self._first = None
         ready: list[Timer] = []
         for fifo in self._fifos.values():
             while fifo and (fifo[0].cancelled or fifo[0].at <= now):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from voip.errors import LocalProtocolError, ParseError
 from voip.sip.headers import Headers
 from voip.sip.messages import Request
+from voip.sip.syntax import text_of
 from voip.sip.types import NameAddress, SipURI
 from voip.types import canonical_ip
 
@@ -53,13 +54,12 @@ class Dialog:
         remote: the To value of our requests, tag included.
         local_cseq: number of our last request; 0 before the first one.
         remote_cseq: number of the peer's last request; -1 before the first one.
-        contact: the peer's Contact: the remote target.
         routes: the route set, nearest first, as header values.
     """
 
     __slots__ = (
+        "_contact",
         "call_id",
-        "contact",
         "local",
         "local_cseq",
         "local_tag",
@@ -77,13 +77,23 @@ class Dialog:
         self.remote = ""
         self.local_cseq = 0
         self.remote_cseq = -1
-        self.contact: NameAddress | None = None
+        self._contact: NameAddress | str | None = None
         self.routes: list[str] = []
 
     @classmethod
     def answering(cls, request: Request, local_tag: str) -> Dialog:
         """Make the UAS's side from the request that asks for it (RFC 3261 §12.1.1)."""
         headers = request.headers
+        shape = headers.shape
+        if shape is not None:
+            dialog = cls(shape.call_id, local_tag, shape.from_tag)
+            dialog.local = f"{_said(shape.to)};tag={local_tag}"
+            dialog.remote = _said(shape.from_)
+            dialog.remote_cseq = int(shape.number)
+            dialog._contact = shape.contact
+            if shape.routes is not None:
+                dialog.routes = [_text(value) for value in headers.values("Record-Route")]
+            return dialog
         dialog = cls(request.call_id, local_tag, request.from_.tag or "")
         dialog.local = f"{headers['To']};tag={local_tag}"
         dialog.remote = headers["From"]
@@ -105,6 +115,18 @@ class Dialog:
             routes = [_text(value) for value in response.headers.values("Record-Route")]
             dialog.routes = routes[::-1]
         return dialog
+
+    @property
+    def contact(self) -> NameAddress | None:
+        """The peer's Contact: the remote target."""
+        contact = self._contact
+        if type(contact) is str:  # most calls never ask for it
+            contact = self._contact = NameAddress.parse(contact.encode("latin-1"))
+        return contact  # type: ignore[return-value]
+
+    @contact.setter
+    def contact(self, contact: NameAddress | None) -> None:
+        self._contact = contact
 
     @property
     def key(self) -> DialogKey:
@@ -220,6 +242,11 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(canonical_ip(host))
     except ValueError:
         return None
+
+
+def _said(value: str) -> str:
+    """Return what a shape says in Latin-1 as text."""
+    return value if value.isascii() else text_of(value.encode("latin-1"))
 
 
 def _text(value: bytes) -> str:

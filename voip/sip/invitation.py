@@ -62,7 +62,7 @@ class Invitation:
         response = self._response(200, body)
         self._settle()
         acceptance = self.acceptance = Acceptance(
-            core, call, call.request.cseq.number, not call.request.raw_body
+            core, call, call.request.routing[3], not call.request.raw_body
         )
         core.transactions.respond(transaction, response, now)
         acceptance.start(transaction.flow, bytes(response), now)
@@ -111,15 +111,7 @@ class Invitation:
         headers = [("Contact", core.contact(self.transaction.flow, call.request))]
         if status >= 200:
             headers.append(("Allow", core.allow))
-        if not body:
-            return call.request.respond(status, to_tag=call.local_tag, headers=headers)
-        return call.request.respond(
-            status,
-            to_tag=call.local_tag,
-            headers=headers,
-            body=body,
-            content_type="application/sdp",
-        )
+        return call.request.respond(status, to_tag=call.local_tag, headers=headers, body=body)
 
     def _settle(self) -> None:
         """The wait for our final response is over."""

@@ -132,7 +132,11 @@ class Call:
         call.invitation = Invitation(core, call, transaction, now)
         transaction.user = call
         dialog = call.dialog = Dialog.answering(request, call.local_tag)
-        call.natted = behind_nat(dialog, flow, request.via.host)
+        shape = request.headers.shape
+        if shape is None:
+            call.natted = behind_nat(dialog, flow, request.via.host)
+        elif shape.contact_host != flow.remote.host:
+            call.natted = behind_nat(dialog, flow, shape.host)
         core.dialogs[(dialog.call_id, dialog.local_tag, dialog.remote_tag)] = call
         core.happened.append(CallOffered(call, request))
         return call
@@ -337,7 +341,7 @@ class Call:
 
     def acknowledged_by_peer(self, request: Request, now: float) -> None:
         """Take the ACK for a 2xx of ours."""
-        number, acceptance = request.cseq.number, self.acceptance
+        number, acceptance = request.routing[3], self.acceptance
         if acceptance is not None and acceptance.cseq == number and not acceptance.acknowledged:
             acceptance.stop()
             if self.state is CallState.ANSWERED:

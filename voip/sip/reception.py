@@ -66,7 +66,7 @@ class Reception:
             self._acknowledged(request, flow, now)
         elif method == "CANCEL":
             self._cancelled(request, key, flow, now)
-        elif "tag" in request.to.parameters:
+        elif request.routing[2]:
             self._in_dialog(request, key, flow, now)
         else:
             self._out_of_dialog(request, key, flow, now)
@@ -190,7 +190,7 @@ class Reception:
     def _out_of_dialog(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
         core, method = self.core, request.method
         identity = _identity(request, method)
-        if (request.branch, method) in core.transactions.clients:
+        if core.transactions.clients and (request.branch, method) in core.transactions.clients:
             self._refuse(request, flow, 482, "loop")  # our own request came back (RFC 3261 §16.3)
         elif identity in core.transactions.merged:
             self._refuse(request, flow, 482, "merged")  # RFC 3261 §8.2.2.2
