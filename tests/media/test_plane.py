@@ -157,6 +157,18 @@ def test_numbers_and_source_are_random_once_adopted():
     assert 0 < rig.leg.rtp_sequence_number < 0x8000
 
 
+def test_a_leg_that_ends_before_anything_came_has_made_no_more_than_it_needed():
+    drawn = []
+    plane = InlinePlane(lambda size: drawn.append(size) or bytes(size))
+    made = leg(AudioCall)
+    media = plane.adopt(made, Link(None), agreement=agreed(), now=START)
+    plane.release(media)
+    made._end(CallEnded(EndCause.REMOTE_HANGUP))
+    assert drawn == [10]  # our source and where its numbers start
+    assert media._jitter is media._rtcp is media._sent is made._decoder is None
+    assert made._playout._encoder is None
+
+
 @pytest.mark.parametrize(("ptime_ms", "count"), [(10, 100), (20, 50), (30, 33), (40, 25)])
 def test_other_packet_times_are_kept(ptime_ms, count):
     rig = Rig(agreement=agreed(ptime_ms=ptime_ms))

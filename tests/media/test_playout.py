@@ -107,6 +107,17 @@ def test_the_queue_is_bounded_and_tells_when_to_push_on():
     assert playout.low
 
 
+def test_a_piece_is_taken_whole_or_not_at_all():
+    playout = made(limit_frames=2)
+    assert playout.offer(ramp(200))
+    assert not playout.offer(ramp(121))
+    assert playout.offer(ramp(120, 200))
+    assert playout.offer(ramp(0))
+    assert not playout.offer(ramp(1))
+    assert np.concatenate(drain(playout)).tolist() == ramp(320).tolist()
+    assert playout.clear() is False
+
+
 def test_a_ticket_follows_what_its_caller_pushed():
     playout, one, other = made(), Ticket(), Ticket()
     playout.push(ramp(200), one)

@@ -288,10 +288,8 @@ class AudioCall(RTPCall):
         Args:
             audio: float32[samples], mono, -1..1, at `codec.sample_rate_hz`.
         """
-        playout = self._playout
-        if self._line or self._ended is not None or audio.size > playout.room:
+        if self._line or self._ended is not None or not self._playout.offer(audio):
             return False
-        playout.push(audio)
         if self._engine is None:
             self._pace()
         return True

@@ -154,6 +154,17 @@ class Playout:
         self.queued += taken
         return taken
 
+    def offer(self, audio: FloatArray) -> bool:
+        """Queue a piece as a whole; False when there is no room for it."""
+        size = audio.size
+        queued = self.queued + size
+        if queued > self._limit:
+            return False
+        if size:
+            self._segments.append((audio, None))
+            self.queued = queued
+        return True
+
     def take(self) -> FloatArray | None:
         """Return the next frame, padded when the queue ends inside it; None when it is empty."""
         queued = self.queued
