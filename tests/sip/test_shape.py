@@ -213,9 +213,9 @@ def assert_same_answers(data, flow):
 @pytest.mark.parametrize("name", USUAL)
 def test_usual_messages_have_a_shape(name):
     data = USUAL[name]
-    shape, end = shape_of(data)
-    assert end == data.index(b"\r\n\r\n") + 4
-    assert shape.length == str(len(data) - end)
+    shape, begin, end = shape_of(data)
+    assert begin == data.index(b"\r\n\r\n") + 4
+    assert end == len(data) == begin + int(shape.length)
     assert Message.parse(data).headers.shape is not None
     assert all(found is None for found in refusal(Message.parse(data))) or name == "x"
     check(data)

@@ -36,6 +36,10 @@ class Verdict(enum.Enum):
     SHED = "shed"
 
 
+# A member of an enumeration takes as long to name as the rest of a check.
+_ADMIT, _DROP = Verdict.ADMIT, Verdict.DROP
+
+
 @dataclass(frozen=True, slots=True)
 class AdmissionSettings:
     """Limits for strangers; rates are messages per second.
@@ -131,6 +135,8 @@ class Admission:
         self, settings: AdmissionSettings | None = None, counters: Counters | None = None
     ) -> None:
         self.settings = settings = settings or AdmissionSettings()
+        self._enabled = settings.enabled
+        self._longest = settings.max_message_bytes
         self.counters = Counters() if counters is None else counters
         self._peers = frozenset(canonical_ip(peer) for peer in settings.peers)
         self._welcome: Counter[str] = Counter()
@@ -140,7 +146,9 @@ class Admission:
         self._total = _Table(settings.total_rate, settings.total_burst, 1)
         self._sheds = _Table(settings.shed_rate, settings.shed_rate, 1)
         self._invites: Counter[str] = Counter()
-        self._transactions = {False: 0, True: 0}
+        # Those of strangers and those of all others.
+        self._transactions = [0, 0]
+        self._most = (settings.max_transactions, settings.max_trusted_transactions)
 
     @property
     def remembered(self) -> int:
@@ -151,13 +159,16 @@ class Admission:
 
     def admit(self, flow: Flow, data: bytes, now: float) -> Verdict:
         """Tell what becomes of a datagram or a framed message, before it is parsed."""
-        reason = self._unfit(data)
-        if reason:
-            self.counters[f"admission.{reason}"] += 1
-            return Verdict.DROP
+        end = data.find(b"\r", 0, _FIRST_LINE_BYTES)
+        first = data[end - 8 : end] if end > 8 else b""
+        if first != b" SIP/2.0" or len(data) > self._longest:
+            reason = self._unfit(data)
+            if reason:
+                self.counters[f"admission.{reason}"] += 1
+                return _DROP
         plain = _plain(flow.remote.host)
-        if not self.settings.enabled or self._trusts(plain):
-            return Verdict.ADMIT
+        if not self._enabled or self._trusts(plain):
+            return _ADMIT
         return self._spend(_source_key(plain), data, now)
 
     def trusted(self, host: str) -> bool:
@@ -178,11 +189,10 @@ class Admission:
         _count_down(self._welcome, canonical_ip(host))
 
     def _unfit(self, data: bytes) -> str:
-        if len(data) > self.settings.max_message_bytes:
+        if len(data) > self._longest:
             return "too_large"
-        end = data.find(b"\r", 0, _FIRST_LINE_BYTES)
-        if end > 8 and (data[end - 8 : end] == b" SIP/2.0" or data[:8] == b"SIP/2.0 "):
-            return ""  # nearly all of them, at a third of the cost of what follows
+        if data.startswith(b"SIP/2.0 ") and data.find(b"\r", 0, _FIRST_LINE_BYTES) > 8:
+            return ""
         start = 0
         while data[start : start + 1] in (b"\r", b"\n"):
             start += 1
@@ -202,17 +212,17 @@ class Admission:
             network.tokens -= 1.0
             total.tokens -= 1.0
             source.refused = 0
-            return Verdict.ADMIT
+            return _ADMIT
         where = "source" if not fits_source else "network" if not fits_network else "total"
         self.counters[f"admission.over_{where}_rate"] += 1
         source.refused += 1
         if source.refused > self.settings.rejects_in_a_row or not _may_be_answered(data):
-            return Verdict.DROP
+            return _DROP
         # Sources may be forged: all of them together get no more than this many answers.
         sheds, fits = self._sheds.bucket("", now)
         if not fits:
             self.counters["admission.shed_silently"] += 1
-            return Verdict.DROP
+            return _DROP
         sheds.tokens -= 1.0
         return Verdict.SHED
 
@@ -221,7 +231,7 @@ class Admission:
     def take_invite(self, flow: Flow) -> bool:
         """Count an INVITE that waits for its final response; False when its source has too many."""
         plain = _plain(flow.remote.host)
-        if not self.settings.enabled or self._trusts(plain):
+        if not self._enabled or self._trusts(plain):
             return True
         key = _source_key(plain)
         if self._invites[key] >= self.settings.max_pending_invites:
@@ -232,7 +242,8 @@ class Admission:
 
     def give_invite(self, flow: Flow) -> None:
         """End what `take_invite` counted; silent when it counted nothing."""
-        _count_down(self._invites, source_key(flow.remote.host))
+        if self._invites:
+            _count_down(self._invites, source_key(flow.remote.host))
 
     def take_transaction(self, flow: Flow) -> bool | None:
         """Count a server transaction; the result goes to `give_transaction`.
@@ -240,13 +251,12 @@ class Admission:
         Returns:
             Whether it is a trusted one's, or None when it must not be made.
         """
-        settings = self.settings
-        trusted = not settings.enabled or self.trusted(flow.remote.host)
-        limit = settings.max_trusted_transactions if trusted else settings.max_transactions
-        if self._transactions[trusted] >= limit:
+        trusted = not self._enabled or self._trusts(_plain(flow.remote.host))
+        held = self._transactions
+        if held[trusted] >= self._most[trusted]:
             self.counters["admission.transactions"] += 1
             return None
-        self._transactions[trusted] += 1
+        held[trusted] += 1
         return trusted
 
     def give_transaction(self, trusted: bool) -> None:

@@ -9,6 +9,7 @@ from voip.errors import ParseError
 from voip.machine import Counters, Entropy, Flow, Timers, Transmit
 from voip.sip.admission import Admission, AdmissionSettings
 from voip.sip.events import MessageSeen
+from voip.sip.headers import response_line
 from voip.sip.messages import Message
 from voip.sip.transactions import Transactions
 from voip.types import HostPort
@@ -68,6 +69,7 @@ class Core:
         self.close_flow: Callable[[Flow, str, float], None] = _no_flow
         self.allow = ", ".join(self.methods)
         self._contacts: dict[tuple[str, HostPort, bool], str] = {}
+        self._said: dict[str, tuple[str, str]] = {}
         self._tokens = 0
         self._secret: bytes | None = None
         self.send_traced = settings.trace
@@ -150,6 +152,21 @@ class Core:
                 self._contacts.clear()
             self._contacts[key] = contact
         return contact
+
+    def says(self, flow: Flow, request: Request) -> tuple[str, str]:
+        """Return the lines of our responses to an INVITE: those of a 1xx, and those of a 2xx.
+
+        They hold Contact, and Allow in a 2xx, as `Request.answer` takes them.
+        """
+        contact = self.contact(flow, request)
+        said = self._said.get(contact)
+        if said is None:
+            line = response_line("Contact", contact)
+            said = (line, line + response_line("Allow", self.allow))
+            if len(self._said) > 1000:
+                self._said.clear()
+            self._said[contact] = said
+        return said
 
     def via(self, flow: Flow) -> str:
         """Return a top Via with a fresh branch, and rport (RFC 3581 §3)."""

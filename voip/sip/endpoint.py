@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Endpoint", "EndpointSettings"]
 
+_DROP, _SHED = Verdict.DROP, Verdict.SHED
+
 Headered = Iterable[tuple[str, str]]
 
 
@@ -262,7 +264,7 @@ class Endpoint:
     def _admit(self, flow: Flow, data: bytes, stream: bool, now: float) -> None:
         core = self.core
         verdict = core.admission.admit(flow, data, now)
-        if verdict is Verdict.DROP:
+        if verdict is _DROP:
             return
         try:
             message = Message.parse(data, stream=stream)
@@ -274,7 +276,7 @@ class Endpoint:
             core.happened.append(MessageSeen(message, flow, False))
         if type(message) is Response:
             self._response(message, flow, now)
-        elif verdict is Verdict.SHED:
+        elif verdict is _SHED:
             retry = (("Retry-After", str(self.settings.retry_after)),)
             self._reception.answer(message, flow, 503, retry)  # type: ignore[arg-type]
         else:

@@ -84,8 +84,8 @@ class Headers:
     """
 
     __slots__ = ("_index", "_length", "_lines", "_text", "_via", "contacts", "core", "shape")
-    # The start line and all lines as one text, and the length that it declares for the body; None
-    # and -1 once a line has changed. Then, and when somebody asked, there are lines.
+    # All from the start line to the blank line as one text, and the length that it declares for the
+    # body; None and -1 once a line has changed. Then, and when somebody asked, there are lines.
     _text: bytes | None
     _length: int
     _lines: list[bytes] | None
@@ -119,10 +119,10 @@ class Headers:
 
     @classmethod
     def of_text(cls, text: bytes, length: int, shape: Shape | None = None) -> Headers:
-        """Return headers made of a start line and sound lines, the last one without its line end.
+        """Return headers made of a start line, sound lines and the blank line.
 
         Args:
-            text: the start line and the lines.
+            text: all of them.
             length: the one Content-Length among them.
             shape: what it says, when that is known.
         """
@@ -144,7 +144,7 @@ class Headers:
         self._index = self.core = self.contacts = self.shape = None
 
     def text(self, length: int) -> bytes | None:
-        """Return start line and lines as they are sent before a body of this length.
+        """Return all that is sent before a body of this length, the blank line included.
 
         None when they must be put together, since something changed.
         """
@@ -156,8 +156,7 @@ class Headers:
         lines = self._lines
         if lines is None:
             assert self._text is not None
-            lines = self._text.split(b"\r\n")
-            del lines[0]
+            lines = self._text.split(b"\r\n")[1:-2]
             if self._via is not None:
                 top = next(at for at, line in enumerate(lines) if line.startswith(b"Via: "))
                 lines[top] = f"Via: {self._via}".encode("latin-1")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Invitation"]
 
+_SDP = "\r\nContent-Type: application/sdp"
+
 
 class Invitation:
     """One INVITE that waits for us.
@@ -43,7 +45,7 @@ class Invitation:
     def __init__(self, core: Core, call: Call, transaction: ServerTransaction, now: float) -> None:
         self._core = core
         self._call = call
-        self._ringing: Response | None = None
+        self._ringing: tuple[int, bytes] | None = None
         self.acceptance: Acceptance | None = None
         self.transaction = transaction
         length = core.settings.timing.ringing
@@ -53,19 +55,20 @@ class Invitation:
 
     def ring(self, status: int, body: bytes, now: float) -> None:
         """Send a provisional response."""
-        response = self._ringing = self._response(status, body)
-        self._core.transactions.respond(self.transaction, response, now)
+        data = self._answer(status, body)
+        self._ringing = (status, data)
+        self._core.transactions.answer(self.transaction, status, data, now)
 
     def accept(self, body: bytes, now: float) -> None:
         """Send the 2xx, and again until its ACK."""
         core, call, transaction = self._core, self._call, self.transaction
-        response = self._response(200, body)
+        data = self._answer(200, body)
         self._settle()
         acceptance = self.acceptance = Acceptance(
             core, call, call.request.routing[3], not call.request.raw_body
         )
-        core.transactions.respond(transaction, response, now)
-        acceptance.start(transaction.flow, bytes(response), now)
+        core.transactions.answer(transaction, 200, data, now)
+        acceptance.start(transaction.flow, data, now)
 
     def refuse(
         self,
@@ -101,17 +104,17 @@ class Invitation:
             return
         start = self._ring_until - timing.ringing
         if now >= start + timing.ring_again and self._ringing is not None:
-            self._core.transactions.respond(self.transaction, self._ringing, now)
+            self._core.transactions.answer(self.transaction, *self._ringing, now)
         beats = int((now - start) / timing.ring_again + 1e-6) + 1
         at = min(start + beats * timing.ring_again, self._ring_until)
         self._timer = self._core.timers.start_at(at, "ringing", self)
 
-    def _response(self, status: int, body: bytes) -> Response:
-        core, call = self._core, self._call
-        headers = [("Contact", core.contact(self.transaction.flow, call.request))]
-        if status >= 200:
-            headers.append(("Allow", core.allow))
-        return call.request.respond(status, to_tag=call.local_tag, headers=headers, body=body)
+    def _answer(self, status: int, body: bytes) -> bytes:
+        call = self._call
+        lines = self._core.says(self.transaction.flow, call.request)[status >= 200]
+        if body:
+            lines += _SDP
+        return call.request.answer(status, to_tag=call.local_tag, lines=lines, body=body)
 
     def _settle(self) -> None:
         """The wait for our final response is over."""

@@ -17,8 +17,8 @@ from voip.sip.fields import MAX_VIAS, TypedFields, is_sound
 from voip.sip.headers import Headers, response_line
 from voip.sip.section import MAX_HEADERS, MAX_LINE_BYTES, read_section
 from voip.sip.shape import Shape, shape_of
-from voip.sip.status import STATUS_LINES, status_line
-from voip.sip.syntax import TOKEN, is_token, text_of
+from voip.sip.status import STATUS_LINES, STATUS_PHRASES, status_line
+from voip.sip.syntax import TOKEN, check_value, is_token, text_of
 from voip.sip.types import METHODS, NameAddress
 from voip.sip.uri import URI, parse_uri
 
@@ -26,7 +26,6 @@ __all__ = ["MAX_HEADERS", "MAX_LINE_BYTES", "Message", "Request", "Response"]
 
 MAX_METHOD_BYTES = 64
 
-_BLANK = b"\r\n\r\n"
 _KNOWN_LINES = {line: (code, line[12:].decode("ascii")) for code, line in STATUS_LINES.items()}
 _new = object.__new__
 _VERSION = re.compile(rb"SIP/[0-9]{1,3}\.[0-9]{1,3}")
@@ -67,9 +66,9 @@ class Message(TypedFields):
         """
         found = shape_of(data)
         if found is not None:
-            shape, end = found
+            shape, begin, end = found
             if (shape.more is None and shape.routes is None) or is_sound(shape):
-                return _shaped(data, shape, end)
+                return _shaped(data, shape, begin, end)
         start, headers, body, flaw = read_section(data, stream)
         if start[:8] == b"SIP/2.0 ":
             return _response(start, headers, body, flaw)
@@ -79,7 +78,7 @@ class Message(TypedFields):
         headers, body = self.headers, self.raw_body
         text = headers.text(len(body))
         if text is not None:
-            return text + _BLANK + body
+            return text + body if body else text
         # RFC 3261 §20.14: what leaves here declares its true length.
         lines, length = headers.lines, b"%d" % len(body)
         if lines and lines[-1] == b"Content-Length: " + length:
@@ -186,7 +185,7 @@ class Request(Message):
     def start_line(self) -> bytes:
         """The first line, as it stood."""
         if self._start is None:  # one that had the usual shape
-            self._start = b" ".join((self.method.encode("ascii"), self.raw_uri, b"SIP/2.0"))
+            self._start = check_value(f"{self.method} {self.raw_uri.decode('ascii')} SIP/2.0")
         return self._start
 
     def respond(
@@ -207,23 +206,42 @@ class Request(Message):
         Raises:
             ValueError: a control character in the reason or a header, or a status outside 100..699.
         """
+        lines, data = "", bytes(body)
+        for name, value in headers:
+            lines += response_line(name, value)
+        if data:
+            lines += response_line("Content-Type", content_type or "application/sdp")
         first = STATUS_LINES.get(status) if reason is None else None
         if first is None:
             first = status_line(status, reason)
+        head = self._head(first.decode("latin-1"), status, to_tag, lines, len(data))
+        return _made(first, Headers.of_text(head, len(data)), data)
+
+    def answer(
+        self, status: int, *, to_tag: str | None = None, lines: str = "", body: bytes = b""
+    ) -> bytes:
+        """Return what `respond` makes as bytes, at half of its cost.
+
+        Args:
+            status: a status that has a usual phrase.
+            to_tag: as for `respond`.
+            lines: sound header lines as Latin-1, each with its line end before it.
+            body: the body; its Content-Type is among the lines.
+
+        Raises:
+            ValueError: `to_tag` is no tag.
+        """
+        first = f"SIP/2.0 {status} {STATUS_PHRASES[status]}"
+        return self._head(first, status, to_tag, lines, len(body)) + body
+
+    def _head(self, first: str, status: int, to_tag: str | None, lines: str, length: int) -> bytes:
         copied = self._copied
         if copied is None or copied[0] != to_tag:
             copied = self._copied = self._copies(to_tag)
         _, text, routes = copied
         if routes and 100 < status < 300:
             text += routes
-        for name, value in headers:
-            text += response_line(name, value)
-        data = bytes(body)
-        if data:
-            text += response_line("Content-Type", content_type or "application/sdp")
-        text = f"{text}\r\nContent-Length: {len(data)}"
-        head = Headers.of_text(first + text.encode("latin-1"), len(data))
-        return _made(first, head, data)
+        return f"{first}{text}{lines}\r\nContent-Length: {length}\r\n\r\n".encode("latin-1")
 
     def slim(self) -> None:
         """Let go of what can be read from the lines again: 2 kB of an INVITE kept for a call."""
@@ -322,11 +340,10 @@ def _has_tag(line: bytes) -> bool:
         return b"tag" in line.lower()
 
 
-def _shaped(data: bytes, shape: Shape, end: int) -> Request | Response:
-    """Return the message that has this shape and its body from `end` on."""
-    length = int(shape.length)
-    headers = Headers.of_text(data[: end - 4], length, shape)
-    body = data[end : end + length]
+def _shaped(data: bytes, shape: Shape, begin: int, end: int) -> Request | Response:
+    """Return the message that has this shape and its body there."""
+    headers = Headers.of_text(data[:begin], end - begin, shape)
+    body = data[begin:end]
     if shape.method is None or shape.uri is None:
         return _made((shape.status_line or "").encode("latin-1"), headers, body)
     request = _new(Request)
@@ -339,7 +356,7 @@ def _shaped(data: bytes, shape: Shape, end: int) -> Request | Response:
     return request
 
 
-def _made(start: bytes, headers: Headers, body: bytes) -> Response:
+def _made(start: bytes, headers: Headers, body: bytes, flaw: str | None = None) -> Response:
     """Return a response with this status line, which is one of ours or was checked."""
     response = _new(Response)
     known = _KNOWN_LINES.get(start)
@@ -347,7 +364,8 @@ def _made(start: bytes, headers: Headers, body: bytes) -> Response:
     response._start = start
     response.headers = headers
     response.raw_body = body
-    response.flaw = response._body = None
+    response.flaw = flaw
+    response._body = None
     return response
 
 
@@ -386,9 +404,7 @@ def _request(start: bytes, headers: Headers, body: bytes, flaw: str | None) -> R
 def _response(start: bytes, headers: Headers, body: bytes, flaw: str | None) -> Response:
     if start not in _KNOWN_LINES and not _is_status_line(start):
         raise ParseError("not a status line", start, status=None)
-    response = _made(start, headers, body)
-    response.flaw = flaw
-    return response
+    return _made(start, headers, body, flaw)
 
 
 def _is_status_line(start: bytes) -> bool:

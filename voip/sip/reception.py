@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from voip.sip.messages import Request
     from voip.sip.transactions import ServerTransaction
 
-__all__ = ["Reception"]
+__all__ = ["Reception", "mark_source"]
+
+Routing = tuple[str, str, str, int]
 
 
 class Reception:
@@ -62,14 +64,16 @@ class Reception:
         if transaction is not None:
             given = Input.ACK if method == "ACK" else Input.REQUEST
             core.transactions.step(transaction, given, now, request)
-        elif method == "ACK":
-            self._acknowledged(request, flow, now)
+            return
+        routing = request.routing
+        if method == "ACK":
+            self._acknowledged(request, routing, flow, now)
         elif method == "CANCEL":
             self._cancelled(request, key, flow, now)
-        elif request.routing[2]:
-            self._in_dialog(request, key, flow, now)
+        elif routing[2]:
+            self._in_dialog(request, routing, key, flow, now)
         else:
-            self._out_of_dialog(request, key, flow, now)
+            self._out_of_dialog(request, routing, key, flow, now)
 
     def answer(
         self,
@@ -133,8 +137,8 @@ class Reception:
         transaction.trusted = trusted
         return transaction
 
-    def _acknowledged(self, request: Request, flow: Flow, now: float) -> None:
-        call_id, from_tag, to_tag, _ = request.routing
+    def _acknowledged(self, request: Request, routing: Routing, flow: Flow, now: float) -> None:
+        call_id, from_tag, to_tag, _ = routing
         call = self.core.dialogs.get((call_id, to_tag, from_tag))
         if call is None or not call.known_path(flow):
             self.core.counters["ack.stray"] += 1
@@ -145,7 +149,7 @@ class Reception:
         """RFC 3261 §9.2: by branch; the rest must agree, since a branch can be guessed."""
         core = self.core
         target = core.transactions.servers.get(server_key(request, flow, "INVITE"))
-        if target is None or target.identity != _identity(request, "INVITE"):
+        if target is None or target.identity != _identity(request.routing, "INVITE"):
             self._refuse(request, flow, 481, "cancel_unmatched")
             return
         transaction = self._serve(request, key, flow, now)
@@ -157,9 +161,11 @@ class Reception:
         if isinstance(call, Call):
             call.cancelled(target, now)
 
-    def _in_dialog(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
+    def _in_dialog(
+        self, request: Request, routing: Routing, key: Hashable, flow: Flow, now: float
+    ) -> None:
         core = self.core
-        call_id, tag, to_tag, number = request.routing
+        call_id, tag, to_tag, number = routing
         call = core.dialogs.get((call_id, to_tag, tag))
         if call is None or not call.known_path(flow):
             why = "no_dialog" if call is None else "foreign_source"
@@ -175,7 +181,7 @@ class Reception:
             core.counters["request.cseq_out_of_order"] += 1
             core.transactions.respond(transaction, request.respond(500), now)
         elif method == "BYE":
-            core.transactions.respond(transaction, request.respond(200), now)
+            core.transactions.answer(transaction, 200, request.answer(200), now)
             call.ended_by_peer(now)
         elif method == "INVITE":
             call.invited(request, transaction, flow, now)
@@ -187,9 +193,11 @@ class Reception:
             core.transactions.bound(transaction, now)
             core.happened.append(RequestArrived(transaction, request))
 
-    def _out_of_dialog(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
+    def _out_of_dialog(
+        self, request: Request, routing: Routing, key: Hashable, flow: Flow, now: float
+    ) -> None:
         core, method = self.core, request.method
-        identity = _identity(request, method)
+        identity = _identity(routing, method)
         if core.transactions.clients and (request.branch, method) in core.transactions.clients:
             self._refuse(request, flow, 482, "loop")  # our own request came back (RFC 3261 §16.3)
         elif identity in core.transactions.merged:
@@ -237,9 +245,9 @@ class Reception:
         return headers
 
 
-def _identity(request: Request, method: str) -> tuple[str, str, int, str]:
+def _identity(routing: Routing, method: str) -> tuple[str, str, int, str]:
     """Return what every copy of a request has in common (RFC 3261 §8.2.2.2)."""
-    call_id, tag, _, number = request.routing
+    call_id, tag, _, number = routing
     return (call_id, tag, number, method)
 
 

@@ -144,13 +144,17 @@ _FIELDS = len(Shape._fields)
 _new = tuple.__new__
 
 
-def shape_of(data: bytes) -> tuple[Shape, int] | None:
-    """Return the shape of a message and where its body begins; None when it has no usual one."""
+def shape_of(data: bytes) -> tuple[Shape, int, int] | None:
+    """Return the shape of a message, and where its body begins and ends.
+
+    None when the message has no usual shape.
+    """
     match = _match(data[:MAX_SHAPED_BYTES].decode("latin-1"))
     if match is None:
         return None
     shape = _new(Shape, match.groups()[:_FIELDS])
-    end = match.end()
-    if int(shape.length) > min(len(data) - end, _MAX_BODY_BYTES):
+    begin, length = match.end(), int(shape.length)
+    end = begin + length
+    if end > len(data) or length > _MAX_BODY_BYTES:
         return None
-    return shape, end
+    return shape, begin, end

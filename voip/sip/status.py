@@ -6,7 +6,14 @@ import enum
 
 from voip.sip.syntax import check_value
 
-__all__ = ["STATUS_LINES", "DigestAlgorithm", "DigestQoP", "Status", "status_line"]
+__all__ = [
+    "STATUS_LINES",
+    "STATUS_PHRASES",
+    "DigestAlgorithm",
+    "DigestQoP",
+    "Status",
+    "status_line",
+]
 
 
 class DigestAlgorithm(enum.StrEnum):
@@ -117,6 +124,7 @@ _CLASSES = {
 STATUS_LINES = {
     int(status): f"SIP/2.0 {int(status)} {status.phrase}".encode("ascii") for status in Status
 }
+STATUS_PHRASES = {int(status): status.phrase for status in Status}
 
 
 def status_line(status: int, reason: str | None = None) -> bytes:

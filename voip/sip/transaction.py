@@ -21,6 +21,8 @@ __all__ = [
 ]
 
 _COOKIE = "z9hG4bK"
+_CALLING = State.CALLING
+_UNANSWERED = (State.TRYING, State.PROCEEDING)
 
 
 class Steps(Protocol):
@@ -76,7 +78,7 @@ class Transaction:
         self.kind = kind
         self.key = key
         self.flow = flow
-        self.state = State.CALLING
+        self.state = _CALLING
         self.user: Any = None
         self.data = b""
         self.request: Request | None = None
@@ -117,7 +119,7 @@ class ServerTransaction(Transaction):
     @property
     def answered(self) -> bool:
         """Whether a final response has left."""
-        return self.state not in (State.TRYING, State.PROCEEDING)
+        return self.state not in _UNANSWERED
 
 
 def server_key(request: Request, flow: Flow, method: str | None = None) -> Hashable:

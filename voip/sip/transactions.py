@@ -48,6 +48,13 @@ __all__ = [
     "server_key",
 ]
 
+# A member of an enumeration costs more to name than a step costs otherwise.
+_TERMINATED, _PROCEEDING, _TRYING = State.TERMINATED, State.PROCEEDING, State.TRYING
+_INVITE_SERVER, _SERVER = Kind.INVITE_SERVER, Kind.SERVER
+_SEND_PROVISIONAL, _SEND_SUCCESS = Input.SEND_PROVISIONAL, Input.SEND_SUCCESS
+_SEND_FAILURE, _TIMER_100 = Input.SEND_FAILURE, Input.TIMER_100
+_TIMER_J, _TIMER_L = Input.TIMER_J, Input.TIMER_L
+
 _Action = Callable[["Transactions", Any, float, Any], None]
 _Rules = dict[State, dict[str, tuple[State, _Action]]]
 
@@ -114,21 +121,19 @@ class Transactions:
     ) -> ServerTransaction:
         """Follow a request of a peer; `trying` is the silence after which an INVITE gets a 100."""
         invite = request.method == "INVITE"
-        transaction = ServerTransaction(
-            self, Kind.INVITE_SERVER if invite else Kind.SERVER, key, flow
-        )
+        transaction = ServerTransaction(self, _INVITE_SERVER if invite else _SERVER, key, flow)
         transaction.request = request
         self.servers[key] = transaction
         if invite:
-            transaction.state = State.PROCEEDING
+            transaction.state = _PROCEEDING
             if flow.reliable:
                 self._by_path.setdefault(_path(flow), {})[transaction] = None
             if trying:
-                transaction.repeat = self.timers.start(now, trying, Input.TIMER_100, transaction)
+                transaction.repeat = self.timers.start(now, trying, _TIMER_100, transaction)
             else:
-                self.step(transaction, Input.TIMER_100, now)
+                self.step(transaction, _TIMER_100, now)
         else:
-            transaction.state = State.TRYING
+            transaction.state = _TRYING
         return transaction
 
     def bound(self, transaction: ServerTransaction, now: float) -> None:
@@ -143,14 +148,19 @@ class Transactions:
         Raises:
             LocalProtocolError: a final response has left already.
         """
-        status = response.status_code
+        self.answer(transaction, response.status_code, bytes(response), now)
+
+    def answer(self, transaction: ServerTransaction, status: int, data: bytes, now: float) -> None:
+        """Send a response of ours that has this status.
+
+        Raises:
+            LocalProtocolError: a final response has left already.
+        """
         if status < 200:
-            given = Input.SEND_PROVISIONAL
-        elif status < 300:
-            given = Input.SEND_SUCCESS
+            given = _SEND_PROVISIONAL
         else:
-            given = Input.SEND_FAILURE
-        if not self.step(transaction, given, now, bytes(response)):
+            given = _SEND_SUCCESS if status < 300 else _SEND_FAILURE
+        if not self.step(transaction, given, now, data):
             raise LocalProtocolError(f"cannot {given} in {transaction!r}")
 
     def response_received(self, response: Response, flow: Flow, now: float) -> bool:
@@ -183,7 +193,7 @@ class Transactions:
             self.counters["transaction.ignored"] += 1
             return False
         state = transaction.state = rule[0]
-        if state is State.TERMINATED:
+        if state is _TERMINATED:
             self._remove(transaction)
         rule[1](self, transaction, now, message)
         return True
@@ -195,7 +205,7 @@ class Transactions:
 
     def _remove(self, transaction: Transaction) -> None:
         self._stop(transaction)
-        if isinstance(transaction, ServerTransaction):
+        if type(transaction) is ServerTransaction:
             self.servers.pop(transaction.key, None)
             if self.merged.get(transaction.identity) is transaction:
                 del self.merged[transaction.identity]
@@ -335,7 +345,7 @@ class Transactions:
         """Send the 2xx once and absorb repeated INVITEs (timer L); repeating it is the user's."""
         transaction.data = b""
         transaction.request = None
-        self._linger(transaction, self.timing.give_up, Input.TIMER_L, now)
+        self._linger(transaction, self.timing.give_up, _TIMER_L, now)
         self.send(transaction.flow, message)
 
     def send_failure(self, transaction: ServerTransaction, now: float, message: Any) -> None:
@@ -364,7 +374,7 @@ class Transactions:
         transaction.data = message
         transaction.request = None
         length = 0.0 if transaction.flow.reliable else self.timing.give_up
-        self._linger(transaction, length, Input.TIMER_J, now)
+        self._linger(transaction, length, _TIMER_J, now)
         self.send(transaction.flow, message)
 
 
