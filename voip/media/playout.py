@@ -8,7 +8,6 @@ in which none were sent (RFC 3551 §4.1).
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Protocol
 
 import numpy as np
@@ -100,7 +99,8 @@ class Playout:
         self.sequence_number = 0
         self.timestamp = 0
         self.played_samples = 0
-        self._segments: deque[tuple[FloatArray, Ticket | None]] = deque()
+        # A list: it holds one piece nearly always, where a deque keeps room for 64.
+        self._segments: list[tuple[FloatArray, Ticket | None]] = []
         self._offset = 0
         self._paused = True
         self.queued = 0
@@ -181,7 +181,7 @@ class Playout:
         if left:
             self._offset = stop
         else:
-            self._segments.popleft()
+            self._segments.pop(0)
             self._offset = 0
             self.changed = True
         if ticket is not None:
@@ -206,7 +206,7 @@ class Playout:
             if ticket is not None:
                 ticket.pending -= part.size
             if self._offset == segment.size:
-                self._segments.popleft()
+                self._segments.pop(0)
                 self._offset = 0
                 self.changed = True
         self.queued -= filled
@@ -269,7 +269,7 @@ class Playout:
         ticket.cancelled = True
         if not ticket.pending:
             return
-        kept: deque[tuple[FloatArray, Ticket | None]] = deque()
+        kept: list[tuple[FloatArray, Ticket | None]] = []
         offset = self._offset
         for segment, owner in self._segments:
             if owner is not ticket:
