@@ -426,3 +426,11 @@ def voip_ones(size):
     import numpy as np
 
     return np.ones(size, np.float32)
+
+
+def test_a_leg_has_one_runner_and_its_class_has_none():
+    made = leg(AudioCall)
+    assert made.hooks is made.hooks
+    assert made.hooks is not leg(AudioCall).hooks
+    assert not isinstance(AudioCall.hooks, HookRunner)
+    assert made.hooks.counters == {}

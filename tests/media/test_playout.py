@@ -67,6 +67,19 @@ def test_silence_is_sent_on_demand_and_does_not_count_as_played():
     assert playout.played_samples == 160
 
 
+def test_silence_of_a_codec_with_memory_runs_through_its_encoder():
+    class Counting(PCMU):
+        @classmethod
+        def encode(cls, samples):
+            cls.frames = getattr(cls, "frames", 0) + 1
+            assert samples.shape == (160,)
+            assert not samples.any()
+            return bytes([cls.frames]) * 160
+
+    playout = Playout(0, Counting, ssrc=5)
+    assert [playout.tick(silence=True).payload[0] for _ in range(3)] == [1, 2, 3]
+
+
 def test_a_partial_frame_waits_for_the_next_piece():
     playout = made()
     playout.push(ramp(100))

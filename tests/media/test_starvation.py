@@ -163,7 +163,7 @@ def test_stalls_lose_nothing_and_leave_no_delay(length, reads_first):
     assert not {"skipped", "late", "restarts"} & set(process.media.jitter.counters)
 
 
-@pytest.mark.parametrize("length", [0.3, 0.5, 0.9])
+@pytest.mark.parametrize("length", [0.3, 0.4, 0.5])
 def test_what_waits_in_the_socket_after_a_long_stall_is_heard_too(length):
     process = Process()
     count = process.run(now_and_then(length, every=3.0))
@@ -186,6 +186,19 @@ def test_ticks_that_come_late_with_the_moments_they_were_due_at():
         process.read(count)
     assert process.check(count, 0.06) <= 0.12
     assert not {"skipped", "late", "restarts"} & set(process.media.jitter.counters)
+
+
+@pytest.mark.parametrize("length", [0.6, 1.0, 5.0])
+def test_who_falls_further_behind_than_half_a_second_goes_on_without_delay(length):
+    process = Process()
+    count = process.run(now_and_then(length, every=6.0), seconds=25.0)
+    numbers = [number for number, _ in process.leg.heard]
+    assert numbers == sorted(set(numbers))
+    delays = [at - START - FRAME * number for number, at in process.leg.heard]
+    assert max(delays[-50:]) <= 0.07
+    stalls = 4 if length < 5.0 else 2
+    assert count - len(numbers) <= stalls * (length / FRAME + 5)
+    assert process.most_at_once <= 5
 
 
 @pytest.mark.parametrize("reads_first", [True, False])

@@ -31,8 +31,9 @@ __all__ = ["TICK", "InlineMedia", "MediaLink", "PlaneSettings"]
 _CHORES_SECONDS = 0.5
 # Below this level a correction of the jitter buffer is not heard: -50 dBFS.
 _QUIET = 0.003
-# A jitter buffer holds a hundred packets; who stood still for longer has lost the stream.
-_MOST_MISSED_SECONDS = 2.0
+# Who stood still for longer starts the stream anew: a process with more work than time must fall
+# no further behind than this.
+_MOST_MISSED_SECONDS = 0.5
 # How long a frame may be missing while the process lags behind, before it is made up.
 _MOST_OWED_SECONDS = 0.3
 # Packets sent beside the one that is due, after a stall.
@@ -223,8 +224,7 @@ class InlineMedia(Reception):
     def missed(self, count: int) -> None:
         """Take note of packet times that pass without a run: the process stood still.
 
-        What came meanwhile is played at the next run, as far as a jitter buffer holds; beyond that
-        the stream starts anew. Nothing is sent for them.
+        What came in up to half a second is played at the next run. Nothing is sent for them.
         """
         self._due += count * self.seconds
         self._unsaid += count
