@@ -18,7 +18,7 @@ FLOORS = {
         voip.sdp.types voip.sdp.messages voip.sdp.negotiation voip.sdp.formats voip.sdp.answering
         voip.sip.types voip.sip.uri voip.sip.syntax voip.sip.status voip.sip.headers
         voip.sip.messages voip.sip.fields voip.sip.section voip.sip.validation voip.sip.auth
-        voip.sip.names voip.sip.shape
+        voip.sip.names voip.sip.shape voip.sip.copies
         voip.rtp.packet voip.rtp.rtcp voip.rtp.telephone_event
         voip.media.dsp voip.media.measure
         voip.codecs.base voip.codecs.registry voip.codecs.concealment voip.codecs.g711
@@ -41,7 +41,7 @@ FLOORS = {
     """,
     3: "voip.media.plane voip.media.inline voip.media.reception voip.media.link",
     4: """
-        voip.aio voip.entropy voip.poller voip.sockets voip.system voip.watchdog
+        voip.aio voip.entropy voip.gathering voip.poller voip.sockets voip.system voip.watchdog
         voip.sip.answer voip.sip.description voip.sip.driver voip.sip.messaging voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport
         voip.sip.udp voip.sip.streams voip.sip.tls voip.sip.resolver
         voip.rtp.protocol voip.rtp.ports voip.rtp.discovery voip.rtp.sharing voip.rtp.ticker

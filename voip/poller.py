@@ -12,6 +12,8 @@ import select
 from collections.abc import Callable
 from typing import Any
 
+from voip.gathering import GatheredReader
+
 __all__ = ["Poller"]
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class Poller:
 
     def __init__(self) -> None:
         self._epoll: Any = None
+        self._reader: GatheredReader | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reads: dict[int, Callable[[], None]] = {}
 
@@ -78,7 +81,7 @@ class Poller:
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         epoll = select.epoll()
         try:
-            loop.add_reader(epoll.fileno(), self._ready)
+            self._reader = GatheredReader(loop, epoll.fileno(), self._ready)
         except BaseException:
             epoll.close()
             raise
@@ -86,12 +89,14 @@ class Poller:
 
     def _close(self) -> None:
         epoll, self._epoll = self._epoll, None
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.remove_reader(epoll.fileno())
+        if self._reader is not None:
+            self._reader.close()
         epoll.close()
 
-    def _ready(self) -> None:
+    def _ready(self) -> bool:
         """Read one datagram of each socket that has some, again and again up to a bound.
+
+        True when the bound was reached.
 
         A socket under a flood has its turn as often as any other, and the loop has its own after
         64 to 127 datagrams. That nothing is left is found out by a poll (0.3 µs), not by a read
@@ -101,7 +106,7 @@ class Poller:
         while left > 0 and self._epoll is not None:
             events = self._epoll.poll(0, READS_PER_WAKE_UP)
             if not events:
-                return
+                return False
             left -= len(events)
             # Looked up before the first one is read: what that one does may close a socket and
             # open another under the same number, which this event is not about.
@@ -111,6 +116,7 @@ class Poller:
                     read()
                 except Exception as error:  # noqa: BLE001 - one socket must not cost the others
                     self._failed(error)
+        return self._epoll is not None
 
     def _failed(self, error: Exception) -> None:
         assert self._loop is not None

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from voip.errors import TransportError
+from voip.gathering import Gathering
 from voip.machine import Counters, Flow, Target
 from voip.sip.tls import TlsLayer
 from voip.sockets import words
@@ -136,6 +137,9 @@ class StreamConnection(asyncio.Protocol):
         self._shaking = False
         self._ended = False
         self._reason = ""
+        self._stalled = False
+        self._gathering = Gathering()
+        self._reading_on: asyncio.TimerHandle | None = None
 
     # asyncio.Protocol
 
@@ -190,6 +194,7 @@ class StreamConnection(asyncio.Protocol):
         """Decrypt where there is TLS, and pass on."""
         if self._ended:
             return
+        self._gather()
         tls = self._tls
         if tls is None:
             self.owner.connection_received(self, data)
@@ -208,6 +213,18 @@ class StreamConnection(asyncio.Protocol):
             self.owner.connection_received(self, b"")
             self.close("the peer closed the connection")
 
+    def _gather(self) -> None:
+        """Let what comes in quick succession gather for a moment before it is read."""
+        loop = asyncio.get_running_loop()
+        if self._gathering.woken(loop.time()) and self._transport is not None:
+            self._transport.pause_reading()
+            self._reading_on = loop.call_later(Gathering.WAIT, self._read_on)
+
+    def _read_on(self) -> None:
+        self._reading_on = None
+        if self._transport is not None and not self._stalled and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def eof_received(self) -> None:
         """Pass on the end of the peer's stream; asyncio closes once what is queued has left."""
         self._reason = self._reason or "the peer closed the connection"
@@ -216,6 +233,7 @@ class StreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading from a peer that does not read: each message costs it an answer."""
+        self._stalled = True
         self._expire(self.owner.census.limits.stall_timeout, "the peer does not read")
         if self._transport is not None:
             self._transport.pause_reading()
@@ -224,14 +242,18 @@ class StreamConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Read again."""
         self._cancel_timer()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._stalled = False
+        if self._reading_on is None:
+            self._read_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End, whoever ended it."""
         if isinstance(exc, OSError) and not self._reason:
             self._reason = words(exc)
         self._transport = None
+        if self._reading_on is not None:
+            self._reading_on.cancel()
+            self._reading_on = None
         self._end(self._reason or "the connection was closed")
 
     # Steps
