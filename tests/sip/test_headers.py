@@ -5,25 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voip.errors import ParseError
-from voip.sip.headers import Headers, canonical_name, index_lines
+from voip.sip.headers import Headers, index_lines, indexed, response_line
+from voip.sip.messages import Message
 
 values = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["X-Bypass", "x-bypass", "X-BYPASS", "X-Bypass ", "X-Bypass\t", b"X-Bypass", b"x-ByPass \t "],
-)
-def test_one_name_has_one_canonical_spelling(name):
-    assert canonical_name(name) == "x-bypass"
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["", " ", "a b", " X-Bypass", "X\x00", "X:", "Ⅴia", "ſubject", "K\u212a", b"\xff", "a\n"],
-)
-def test_what_is_no_token_is_no_name(name):
-    assert canonical_name(name) is None
 
 
 def test_compact_forms_are_their_long_ones():
@@ -31,8 +16,6 @@ def test_compact_forms_are_their_long_ones():
     assert headers.get_all("via") == ["1", "2"]
     assert headers["From"] == "3"
     assert "i" not in headers
-    assert canonical_name("X") == "session-expires"
-    assert canonical_name("vIa") == "via"
 
 
 def test_look_up_has_no_case():
@@ -172,3 +155,69 @@ def test_lines_that_are_no_headers_are_in_the_index_under_no_name():
     headers = Headers.of_lines(lines)
     assert headers.get_all("Via") == ["1", "2", "3"]
     assert headers.raw("y-Z") == b"4"
+
+
+def test_usual_lines_are_indexed_in_one_go():
+    assert indexed([b"Via: 1", b"f: 2"]) == {"via": b"Via: 1", "from": b"f: 2"}
+    assert indexed([]) == {}
+    assert indexed([b"Via: 1", b"v: 2"]) is None
+    assert indexed([b"X-Other: 1"]) is None
+
+
+def test_line_of_a_response_never_says_its_length():
+    assert response_line("Contact", "<sip:\u00e9>") == "\r\nContact: <sip:\u00c3\u00a9>"
+    assert response_line("l", "7") == response_line("Content-Length", "7") == ""
+    with pytest.raises(ValueError, match="control"):
+        response_line("Contact", "a\r\nb")
+
+
+USUAL = (
+    b"BYE sip:a@x SIP/2.0\r\nMax-Forwards: 70\r\nVia: SIP/2.0/UDP a:5062;branch=z9hG4bK1;rport\r\n"
+    b"Via: SIP/2.0/UDP b;branch=z9hG4bK0\r\nFrom: <sip:a@x>;tag=1\r\nTo: <sip:b@x>;tag=2\r\n"
+    b"Call-ID: c@x\r\nCSeq: 7 BYE\r\nContact: <sip:a@b>\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+def usual():
+    headers = Message.parse(USUAL).headers
+    assert headers.shape is not None
+    return headers
+
+
+def test_text_has_lines_when_somebody_asks():
+    headers = usual()
+    assert headers.text(0) == USUAL
+    assert headers.text(1) is None
+    assert headers["f"] == "<sip:a@x>;tag=1"
+    assert headers.raw("Call-ID") == b"c@x"
+    assert headers.raw("Content-Type") is None
+    assert headers.raw("User-Agent") is None
+    assert headers.raw("Max-Forwards") == b"70"
+    assert b"\r\n".join([b"BYE sip:a@x SIP/2.0", *headers.lines, b"", b""]) == USUAL
+    assert len(headers) == 9
+
+
+def test_stamp_takes_the_place_of_the_top_via():
+    headers = usual()
+    assert headers.top_via == "SIP/2.0/UDP a:5062;branch=z9hG4bK1;rport"
+    headers.stamp("SIP/2.0/UDP a:5062;branch=z9hG4bK1;rport=1;received=b")
+    assert headers.top_via.endswith("received=b")
+    assert headers.text(0) is None
+    assert headers.lines[1] == b"Via: SIP/2.0/UDP a:5062;branch=z9hG4bK1;rport=1;received=b"
+    assert headers.lines[2] == b"Via: SIP/2.0/UDP b;branch=z9hG4bK0"
+    headers.forget()
+    assert headers.shape is None
+    assert headers.get_all("Via")[0].endswith("received=b")
+
+
+def test_line_is_restated_where_it_stands():
+    headers = Headers([("To", "1"), ("Via", "a"), ("X", "2"), ("v", "b")])
+    headers.restate("via", b"v: b", b"v: c")
+    assert headers.get_all("Via") == ["a", "c"]
+    headers.restate("to", b"To: 1", b"To: 3")
+    assert headers.items() == [("To", "3"), ("Via", "a"), ("X", "2"), ("v", "c")]
+    headers = usual()
+    headers.restate("call-id", b"Call-ID: c@x", b"Call-ID: d")
+    assert headers.shape is None
+    assert headers.text(0) is None
+    assert headers["Call-ID"] == "d"

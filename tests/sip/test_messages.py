@@ -13,6 +13,11 @@ from voip.sip.headers import Headers
 from voip.sip.messages import Message, Request, Response
 from voip.sip.types import SipURI
 
+USUAL = (
+    b"BYE sip:a@x SIP/2.0\r\nMax-Forwards: 70\r\nVia: SIP/2.0/UDP a:5062;branch=z9hG4bK1;rport\r\n"
+    b"From: <sip:a@x>;tag=1\r\nTo: <sip:b@x>;tag=2\r\nCall-ID: c@x\r\nCSeq: 7 BYE\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
 SDP = (
     b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
     b"m=audio 4000 RTP/AVP 0\r\n"
@@ -326,6 +331,48 @@ def test_response_injects_nothing():
         request.respond(99)
     with pytest.raises(ValueError):
         request.respond(200, body=b"x", content_type="a\r\nb")
+
+
+def test_answer_is_the_bytes_of_a_response():
+    for data in (INVITE, INVITE.replace(b"To: ", b"t: ")):
+        request = parse_request(data)
+        for status, tag, body in (
+            (180, "a", b""),
+            (200, "a", b"v=0"),
+            (486, "b", b""),
+            (100, None, b""),
+        ):
+            headers = [("Contact", "<sip:b@y>")]
+            response = request.respond(
+                status, to_tag=tag, headers=headers, body=body, content_type="text/plain"
+            )
+            lines = "\r\nContact: <sip:b@y>" + ("\r\nContent-Type: text/plain" if body else "")
+            assert request.answer(status, to_tag=tag, lines=lines, body=body) == bytes(response)
+    with pytest.raises(ValueError, match="tag"):
+        parse_request(INVITE).answer(200, to_tag="a\r\nb")
+
+
+def test_first_line_is_made_of_what_it_says_and_injects_nothing():
+    request = Message.parse(USUAL)
+    assert request.headers.shape is not None
+    assert request.start_line == USUAL[: USUAL.index(b"\r\n")]
+    request = Message.parse(USUAL)
+    request.method = "BYE\r\nVia: evil\r\n"
+    request.headers.add("X", "y")
+    with pytest.raises(ValueError, match="control"):
+        bytes(request)
+
+
+def test_message_of_the_usual_shape_is_what_the_general_parser_makes_of_it():
+    general = Message.parse(b"\r\n" + USUAL)
+    assert general.headers.shape is None
+    assert Message.parse(USUAL) == general
+    assert bytes(Message.parse(USUAL)) == bytes(general) == USUAL
+    answer = bytes(general.respond(200))
+    assert Message.parse(answer).headers.shape is not None
+    assert Message.parse(answer) == Message.parse(b"\r\n" + answer)
+    broken = USUAL.replace(b"Max-Forwards: 70", b"Record-Route: <sip:a")
+    assert Message.parse(broken).headers.shape is None
 
 
 def test_unusual_status_has_a_phrase():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from voip.machine import Flow
 from voip.sip.admission import AdmissionSettings
 from voip.sip.messages import Message
+from voip.sip.reception import mark_source
 from voip.types import HostPort
 
 HERE = HostPort("127.0.0.9", 5060)
@@ -190,3 +193,47 @@ def test_a_stranger_over_his_rate_is_shed_and_then_ignored(bench):
     assert names.count("200 OPTIONS") == 40
     assert names.count("503 OPTIONS") == 10
     assert bench.machine.counters["admission.over_source_rate"] == 20
+
+
+VIAS = {
+    "two lines": b"Via: SIP/2.0/UDP 10.0.0.1;rport;branch=z9hG4bK1\r\nVia: SIP/2.0/UDP b;branch=z9hG4bK0",
+    "apart": b"Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;rport\r\nX: y\r\nv: SIP/2.0/UDP b;branch=z9hG4bK0",
+    "one line": b"Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;rport , SIP/2.0/UDP b;branch=z9hG4bK0",
+    "quoted": b'Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;x="y";rport\r\nVia: SIP/2.0/UDP b;branch=z9hG4bK0',
+    "filled in": b"Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;rport=9;received=8.8.8.8\r\nv: SIP/2.0/UDP b;branch=z9hG4bK0",
+    "an empty one": b"Via:\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;rport\r\nVia: SIP/2.0/UDP b;branch=z9hG4bK0",
+}
+
+
+@pytest.mark.parametrize("front", [b"", b"\r\n"])
+@pytest.mark.parametrize("name", VIAS)
+def test_the_order_of_via_is_kept_whatever_stands_before_them(name, front):
+    # A proxy puts its Record-Route on top; a response with another order would go astray.
+    request = Message.parse(
+        front + b"OPTIONS sip:us@127.0.0.9 SIP/2.0\r\nRecord-Route: <sip:p;lr>\r\n"
+        b"Max-Forwards: 70\r\n" + VIAS[name] + b"\r\nFrom: <sip:a@x>;tag=1\r\n"
+        b"To: <sip:b@x>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    )
+    mark_source(request, STRANGER)
+    vias = request.vias
+    assert [via.host for via in vias] == ["10.0.0.1", "b"]
+    assert (vias[0].received, vias[0].rport) == ("198.51.100.66", 5070)
+    answer = Message.parse(bytes(request.respond(200, to_tag="x")))
+    assert [via.host for via in answer.vias] == ["10.0.0.1", "b"]
+    assert (answer.via.received, answer.via.rport) == ("198.51.100.66", 5070)
+    assert answer.via.branch == "z9hG4bK1"
+
+
+def test_without_rport_only_another_address_is_marked():
+    for host, received in (("198.51.100.66", None), ("10.0.0.1", "198.51.100.66")):
+        for front in (b"", b"\r\n"):
+            request = Message.parse(
+                front
+                + b"OPTIONS sip:us@127.0.0.9 SIP/2.0\r\nVia: SIP/2.0/UDP "
+                + host.encode()
+                + b":5062;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=1\r\n"
+                b"To: <sip:b@x>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+            )
+            mark_source(request, STRANGER)
+            assert request.via.received == received
+            assert request.via.rport is None

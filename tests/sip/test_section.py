@@ -10,6 +10,7 @@ from voip.sip.section import (
     TEXT,
     bounded,
     declared,
+    read_section,
     unfolded,
     within,
     without_controls,
@@ -106,3 +107,37 @@ def test_body_is_as_long_as_declared():
 )
 def test_body_is_kept_where_the_length_makes_no_sense(held):
     assert declared(held, b"abc") == b"abc"
+
+
+def test_section_is_start_line_headers_and_body():
+    start, headers, body, flaw = read_section(b"\r\nA\r\nTo: a\r\nl: 2\r\n\r\nbcd", False)
+    assert (start, body, flaw) == (b"A", b"bc", None)
+    assert headers.lines == [b"To: a", b"l: 2"]
+    assert repr(read_section(b"A\r\n\r\n", False)) == "<Section>"
+    assert headers.index == {"to": b"To: a", "content-length": b"l: 2"}
+
+
+def test_without_a_length_a_datagram_is_all_body_and_a_stream_has_none():
+    assert read_section(b"A\r\nTo: a\r\n\r\nb", False).body == b"b"
+    assert read_section(b"A\r\nTo: a\r\n\r\nb", True).body == b""
+
+
+@pytest.mark.parametrize(
+    ("data", "lines", "flaw"),
+    [
+        (b"A\r\nTo: a\r\n b\r\n\r\n", [b"To: a b"], None),
+        (b"A\r\nTo: a\r\nto: b\r\n\r\n", [b"To: a", b"to: b"], None),
+        (b"A\r\nTo: a\r\nb c\r\n\r\n", [b"To: a", b"b c"], "a line is no header"),
+        (b"A\r\nTo: \x00\r\n\r\n", [b"To: ?"], "a control character"),
+        (b"A\r\nTo: a\r\n", [b"To: a"], "the headers do not end"),
+        (
+            b"A\r\nTo: a\r\n " + b"x" * MAX_LINE_BYTES + b"\r\n\r\n",
+            [b"To: a"],
+            "a line is too long",
+        ),
+        (b"A\r\n" + b"X: 1\r\n" * 300 + b"\r\n", [b"X: 1"] * MAX_HEADERS, "too many headers"),
+    ],
+)
+def test_what_is_wrong_with_a_section_is_noted(data, lines, flaw):
+    section = read_section(data, False)
+    assert (section.headers.lines, section.flaw) == (lines, flaw)

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from voip.sip.status import STATUS_LINES, DigestAlgorithm, DigestQoP, Status, status_line
+from voip.sip.status import (
+    STATUS_LINES,
+    STATUS_PHRASES,
+    DigestAlgorithm,
+    DigestQoP,
+    Status,
+    status_line,
+)
 
 
 def test_statuses_are_numbers_with_phrases():
@@ -16,6 +23,8 @@ def test_statuses_are_numbers_with_phrases():
 def test_every_status_has_a_line():
     assert all(STATUS_LINES[int(status)] == status_line(status) for status in Status)
     assert status_line(200) == b"SIP/2.0 200 OK"
+    for status, phrase in STATUS_PHRASES.items():
+        assert STATUS_LINES[status] == f"SIP/2.0 {status} {phrase}".encode()
 
 
 def test_unknown_statuses_say_their_class():

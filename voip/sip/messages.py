@@ -13,13 +13,14 @@ from collections.abc import Iterable
 
 from voip.errors import ParseError
 from voip.sdp.messages import SessionDescription
-from voip.sip.fields import MAX_VIAS, TypedFields, is_sound
+from voip.sip.copies import Copies, copies
+from voip.sip.fields import TypedFields, is_sound
 from voip.sip.headers import Headers, response_line
 from voip.sip.section import MAX_HEADERS, MAX_LINE_BYTES, read_section
 from voip.sip.shape import Shape, shape_of
 from voip.sip.status import STATUS_LINES, STATUS_PHRASES, status_line
 from voip.sip.syntax import TOKEN, check_value, is_token, text_of
-from voip.sip.types import METHODS, NameAddress
+from voip.sip.types import METHODS
 from voip.sip.uri import URI, parse_uri
 
 __all__ = ["MAX_HEADERS", "MAX_LINE_BYTES", "Message", "Request", "Response"]
@@ -29,10 +30,7 @@ MAX_METHOD_BYTES = 64
 _KNOWN_LINES = {line: (code, line[12:].decode("ascii")) for code, line in STATUS_LINES.items()}
 _new = object.__new__
 _VERSION = re.compile(rb"SIP/[0-9]{1,3}\.[0-9]{1,3}")
-_COPIED = ("via", "from", "to", "call-id", "cseq")
 _PRINTABLE = bytes(range(0x21, 0x7F))
-# RFC 3261 §12.1.1, RFC 6665 §4.4.1: responses to these may make a dialog: they repeat Record-Route.
-_DIALOG_FORMING = ("INVITE", "SUBSCRIBE", "REFER")
 
 
 class Message(TypedFields):
@@ -131,7 +129,7 @@ class Request(Message):
     raw_uri: bytes
     version: str
     _uri: URI | None
-    _copied: tuple[str | None, str, str] | None
+    _copied: Copies | None
 
     def __init__(
         self,
@@ -236,52 +234,17 @@ class Request(Message):
 
     def _head(self, first: str, status: int, to_tag: str | None, lines: str, length: int) -> bytes:
         copied = self._copied
-        if copied is None or copied[0] != to_tag:
-            copied = self._copied = self._copies(to_tag)
-        _, text, routes = copied
-        if routes and 100 < status < 300:
-            text += routes
+        if copied is None or copied.tag != to_tag:
+            copied = self._copied = copies(self.headers, self.method, to_tag)
+        text = copied.lines
+        if copied.routes and 100 < status < 300:
+            text += copied.routes
         return f"{first}{text}{lines}\r\nContent-Length: {length}\r\n\r\n".encode("latin-1")
 
     def slim(self) -> None:
         """Let go of what can be read from the lines again: 2 kB of an INVITE kept for a call."""
         self.headers.forget()
         self._copied = self._body = None
-
-    def _copies(self, to_tag: str | None) -> tuple[str | None, str, str]:
-        """Return the tag, the lines that every response with it repeats, and Record-Route.
-
-        Both are Latin-1, and each line has its line end before it.
-
-        Raises:
-            ValueError: it is no tag.
-        """
-        headers, shape = self.headers, self.headers.shape
-        forming = self.method in _DIALOG_FORMING
-        if shape is not None:
-            tag = "" if to_tag is None or shape.to_tag is not None else _tag(to_tag)
-            routes = shape.routes if forming else None
-            more = "" if shape.more is None else f"\r\nVia: {shape.more}"
-            return (
-                to_tag,
-                f"\r\nVia: {headers.top_via}{more}\r\nFrom: {shape.from_}"
-                f"\r\nTo: {shape.to}{tag}\r\nCall-ID: {shape.call_id}"
-                f"\r\nCSeq: {shape.number} {shape.method}",
-                "" if routes is None else f"\r\nRecord-Route: {routes}",
-            )
-        index, core = headers.index, headers.core
-        copied: list[bytes] = []
-        for name in _COPIED:
-            held = index.get(name, [])
-            # RFC 3261 §8.2.6.2: all Via in order; of what may stand once, the first.
-            lines = held[: MAX_VIAS if name == "via" else 1] if isinstance(held, list) else [held]
-            lines = [line for line in lines if b":" in line]
-            if name == "to" and lines and to_tag is not None:
-                tagged = _has_tag(lines[0]) if core is None else core[2].tag is not None
-                lines = lines if tagged else [lines[0] + _tag(to_tag).encode("ascii")]
-            copied += lines
-        held = index.get("record-route", []) if forming else []
-        return to_tag, _joined(copied), _joined(held if isinstance(held, list) else [held])
 
 
 class Response(Message):
@@ -319,25 +282,6 @@ class Response(Message):
 
 def _headers(headers: Headers | Iterable[tuple[str, str]]) -> Headers:
     return headers if isinstance(headers, Headers) else Headers(headers)
-
-
-def _joined(lines: list[bytes]) -> str:
-    return "".join(f"\r\n{line.decode('latin-1')}" for line in lines)
-
-
-def _tag(value: str) -> str:
-    """Return a tag as the parameter that it is."""
-    if not (value.isalnum() and value.isascii()) and not is_token(value.encode("utf-8")):
-        raise ValueError(f"not a tag: {value[:64]!r}")
-    return f";tag={value}"
-
-
-def _has_tag(line: bytes) -> bool:
-    """Tell whether a To line has a tag, as well as that can be told of a malformed one."""
-    try:
-        return NameAddress.parse(line.partition(b":")[2].strip(b" \t")).tag is not None
-    except ParseError:
-        return b"tag" in line.lower()
 
 
 def _shaped(data: bytes, shape: Shape, begin: int, end: int) -> Request | Response:

@@ -278,8 +278,10 @@ def _mark_any(request: Request, host: str, port: int) -> None:
     """
     via, headers = request.via, request.headers
     parameters, held = via.parameters, headers.index["via"]
-    lines = held if isinstance(held, list) else [held]
-    first = next(line for line in lines if line.partition(b":")[2].strip(b" \t"))
+    if isinstance(held, list):
+        first = next(line for line in held if line.partition(b":")[2].strip(b" \t"))
+    else:
+        first = held
     line = None
     if "rport" in parameters:
         line = None if "received" in parameters else _stamped(first, port, host)

@@ -43,6 +43,12 @@ _SINGLE = (
 )
 # The typed values that every later step relies on, so that none of them can fail after this.
 _MANDATORY = (("Via", "vias"), ("Call-ID", "call_id"), ("CSeq", "cseq"))
+# What asks for more than a look at one line.
+_RARER = frozenset(
+    """
+    accept content-disposition content-encoding expires record-route require route
+    """.split()  # noqa: SIM905
+)
 _PARTIES = (("From", "from_"), ("To", "to"))
 _ADDRESSES = (
     ("contact", "Contact", "contacts"),
@@ -95,6 +101,11 @@ def validate(
         kind = shape.kind
         if not request.raw_body or kind in accept or (kind and method in _NEVER_REFUSED):
             return None
+    try:
+        if _is_usual(request, allow, accept):
+            return None
+    except ParseError:
+        pass  # what follows says what is wrong
     if request.version != "SIP/2.0":
         return _refusal(Status.VERSION_NOT_SUPPORTED)
     wrong = _syntax(request, transport)
@@ -110,6 +121,43 @@ def validate(
     if isinstance(request.uri, OtherURI):
         return _refusal(Status.UNSUPPORTED_URI_SCHEME)
     return None if method in _NEVER_REFUSED else _abilities(request, supported, accept)
+
+
+def _is_usual(request: Request, allow: Collection[str], accept: Collection[str]) -> bool:
+    """Tell whether a request without a shape is sound and has nothing out of the ordinary.
+
+    It asks what the rest of this module asks, of the headers that nearly all requests have, in one
+    go and at a third of the cost. Where a header stands twice or is a rarer one, the rest decides.
+
+    Raises:
+        ParseError: something is wrong.
+    """
+    headers, body, method = request.headers, request.raw_body, request.method
+    index = headers.index
+    length = index.get("content-length")
+    if len(index) != len(headers.lines) or length is None or not _RARER.isdisjoint(index):
+        return False
+    if request.flaw is not None or request.version != "SIP/2.0" or method not in allow:
+        return False
+    if len(request.raw_uri) > MAX_URI_BYTES or len(body) > MAX_BODY_BYTES or not request.has_core:
+        return False
+    for line in headers.lines:
+        if b":" not in line:
+            return False
+    uri, kind = request.uri, request.content_type
+    if type(uri) is not SipURI or uri.headers or request.cseq.method != method:
+        return False
+    if body and (kind is None or (kind not in accept and method not in _NEVER_REFUSED)):
+        return False
+    request.from_.uri, request.to.uri, request.max_forwards  # noqa: B018 - they may raise
+    if cast(int, request.content_length) > len(body):
+        return False
+    if "contact" in index:
+        contacts = request.contacts
+        if method == "INVITE" and len(contacts) > 1:
+            return False
+        return all(type(contact.uri) is SipURI for contact in contacts)
+    return True
 
 
 def _refusal(status: Status, *headers: tuple[str, str]) -> Rejection:
