@@ -797,6 +797,15 @@ def test_the_last_report_says_goodbye():
     assert len(rig.link.rtcp) == 1
 
 
+def test_no_goodbye_is_sent_to_a_far_end_that_has_left():
+    rig = Rig(agreement=agreed())
+    rig.run(0.1, sending=True)
+    rig.media.far_end_left()
+    rig.media.close()
+    assert rig.link.sent
+    assert rig.link.rtcp == []
+
+
 def test_rtcp_shares_the_port_where_that_was_agreed():
     muxed = []
     rig = Rig(agreement=agreed(rtcp_mux=True))

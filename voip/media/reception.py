@@ -47,6 +47,7 @@ class Reception:
         "_audio",
         "_began",
         "_clear_at",
+        "_farewell",
         "_due",
         "_flows",
         "_heard",
@@ -96,6 +97,7 @@ class Reception:
         self._receives = agreement is None or agreement.receive
         self._flows = True
         self._heard = self._phased = False
+        self._farewell = True
         self._heard_at = self._now = self._began = now
         self._clear_at = self._resting_until = 0.0
         # When the leg was last due, and what it owes since: ticks of media that it has yet to play.
@@ -271,10 +273,14 @@ class Reception:
     def _ntp(self, now: float) -> int:
         return ntp_timestamp(now + self.plane.unix_offset)
 
+    def far_end_left(self) -> None:
+        """Say no goodbye: who has hung up by SIP has closed its ports."""
+        self._farewell = False
+
     def say_goodbye(self, now: float) -> None:
         """Send the last report (RFC 3550 §6.6)."""
         # §6.3.7: who never sent a packet MUST NOT send a BYE.
-        if self._sent is not None and self.rtcp.heard_of:
+        if self._farewell and self._sent is not None and self.rtcp.heard_of:
             self._send_rtcp(self.rtcp.goodbye(now, self._ntp(now)))
 
 

@@ -400,6 +400,8 @@ class CallSession:
     def finish(self, cause: EndCause, status: int | None, phrase: str) -> None:
         """The SIP call is over: release the media, tell the leg and whoever waits."""
         self.ended = reason = CallEnded(cause, status, phrase)
+        if self._media is not None and cause is EndCause.REMOTE_HANGUP:
+            self._media.far_end_left()
         self._release()
         if self.answer is not None:
             self.answer.set_exception(reason)
