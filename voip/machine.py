@@ -294,17 +294,26 @@ class Timers:
         first = self._first
         if first is not None and not first.cancelled and first.at > now:
             return []
-        self._first = None
         ready: list[Timer] = []
+        best: Timer | None = None
         for fifo in self._fifos.values():
-            while fifo and (fifo[0].cancelled or fifo[0].at <= now):
-                timer = fifo.popleft()
+            while fifo:
+                timer = fifo[0]
                 if not timer.cancelled:
+                    if timer.at > now:
+                        if best is None or timer.at < best.at:
+                            best = timer
+                        break
                     ready.append(timer)
-        while self._heap and (self._heap[0][2].cancelled or self._heap[0][0] <= now):
-            timer = heapq.heappop(self._heap)[2]
+                fifo.popleft()
+        heap = self._heap
+        while heap and (heap[0][2].cancelled or heap[0][0] <= now):
+            timer = heapq.heappop(heap)[2]
             if not timer.cancelled:
                 ready.append(timer)
+        if heap and (best is None or heap[0][0] < best.at):
+            best = heap[0][2]
+        self._first, self._deadline = best, None
         ready.sort(key=_when)
         return ready
 
