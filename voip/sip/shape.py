@@ -119,7 +119,7 @@ _PATTERN = rf"""
       (?(method)(?P=method)|(?P<verb>[A-Z]{{2,20}}+))\r\n
   | Contact:[ ]<contact>?(?P<contact>{_DISPLAY}<{_CONTACT_URI}>{_CONTACT_PARAMETERS})\r\n
   | Record-Route:[ ]<routes>?(?P<routes>{_TEXT}(?:\r\nRecord-Route:[ ]{_TEXT}){{0,8}})\r\n
-  | Content-Length:[ ]<length>?(?P<length>0|[1-9][0-9]{{0,4}}+)\r\n
+  | Content-Length:[ ]*+<length>?(?P<length>0|[1-9][0-9]{{0,4}}+)\r\n
   | Content-Type:[ ]<kind>?(?P<kind>{_WORD}/{_WORD})\r\n
   | Max-Forwards:[ ]<_1>?(?P<_1>)[0-9]{{1,2}}+\r\n
   | User-Agent:<_2>?(?P<_2>){_TEXT}\r\n
