@@ -28,7 +28,7 @@ FLOORS = {
     1: """
         voip.machine voip.stun
         voip.sip.framing voip.sip.transactions voip.sip.dialog voip.sip.invite voip.sip.endpoint
-        voip.sip.core voip.sip.events voip.sip.settings voip.sip.client voip.sip.attempt
+        voip.sip.core voip.sip.events voip.sip.settings voip.sip.client voip.sip.attempt voip.sip.commands
         voip.sip.acceptance voip.sip.reoffer voip.sip.account voip.sip.registration
         voip.sip.admission voip.sip.binding voip.sip.connection voip.sip.reception voip.sip.departure
         voip.sip.invitation voip.sip.tables voip.sip.verifier voip.sip.farewell voip.sip.transaction

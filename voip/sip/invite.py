@@ -15,10 +15,10 @@ its answer, a CANCEL that may cross a 2xx) is the machines' own business.
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING, Any
 
 from voip.errors import EndCause, LocalProtocolError
+from voip.sip.commands import UNANSWERED, CallState, Commands
 from voip.sip.dialog import Dialog, behind_nat, speaks_for
 from voip.sip.events import (
     CallConfirmed,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from voip.machine import Flow
     from voip.sip.acceptance import Acceptance
-    from voip.sip.attempt import Attempt
     from voip.sip.client import ClientRequest
     from voip.sip.core import Core
     from voip.sip.messages import Request
@@ -46,25 +45,12 @@ if TYPE_CHECKING:
 __all__ = ["Call", "CallState"]
 
 
-class CallState(enum.StrEnum):
-    """Where a call is."""
-
-    CALLING = "calling"
-    RINGING = "ringing"
-    CANCELLING = "cancelling"
-    ANSWERED = "answered"
-    CONFIRMED = "confirmed"
-    ENDING = "ending"
-    ENDED = "ended"
-
-
-_UNANSWERED = (CallState.CALLING, CallState.RINGING)
 # The status that says why: to the peer when it called, to the application when we did.
 _REFUSALS = {EndCause.SHUTDOWN: 503, EndCause.NO_ANSWER: 480, EndCause.HOOK_FAILED: 500}
 _GIVEN_UP = {EndCause.CANCELLED: 487, EndCause.NO_ANSWER: 408}
 
 
-class Call:
+class Call(Commands):
     """One call.
 
     Attributes:
@@ -84,21 +70,15 @@ class Call:
 
     __slots__ = (
         "account",
-        "attempt",
         "core",
         "data",
         "dialog",
-        "finished",
         "flow",
         "id",
-        "incoming",
         "invitation",
-        "local_offer",
         "local_tag",
         "natted",
-        "remote_offer",
         "request",
-        "state",
         "welcomed",
     )
 
@@ -117,9 +97,7 @@ class Call:
         self.dialog: Dialog | None = None
         self.flow: Flow | None = None
         self.invitation: Invitation | None = None
-        self.attempt: Attempt | None = None
-        self.local_offer: LocalOffer | None = None
-        self.remote_offer: RemoteOffer | None = None
+        self.attempt = self.local_offer = self.remote_offer = None
         core.calls[self] = None
 
     @classmethod
@@ -145,132 +123,6 @@ class Call:
     def remote(self) -> NameAddress:
         """The other party's address, as From or To names it."""
         return self.request.from_ if self.incoming else self.request.to
-
-    # Commands of the callee
-
-    def ring(self, now: float, status: int = 180, body: bytes = b"") -> None:
-        """Send a provisional response.
-
-        Raises:
-            LocalProtocolError: the call is not ours to answer, or was answered.
-        """
-        if not 100 < status < 200:
-            raise LocalProtocolError(f"{status} is not a provisional response")
-        invitation = self._unanswered()
-        self.state = CallState.RINGING
-        invitation.ring(status, bytes(body), now)
-
-    def accept(self, now: float, body: bytes) -> None:
-        """Answer with 200; it is repeated until its ACK.
-
-        Raises:
-            LocalProtocolError: the call is not ours to answer, or was answered.
-        """
-        invitation = self._unanswered()
-        self.state = CallState.ANSWERED
-        invitation.accept(bytes(body), now)
-
-    def reject(
-        self,
-        now: float,
-        status: int = 486,
-        reason: str | None = None,
-        headers: Iterable[tuple[str, str]] = (),
-    ) -> None:
-        """Refuse the call.
-
-        Raises:
-            LocalProtocolError: the call is not ours to answer, or was answered.
-        """
-        if not 300 <= status < 700:
-            raise LocalProtocolError(f"{status} is not a refusal")
-        self._refuse(status, EndCause.REJECTED, now, reason, headers)
-
-    # Commands of the caller
-
-    def cancel(self, now: float) -> None:
-        """Take back a call that is not answered.
-
-        Raises:
-            LocalProtocolError: it is not our call, or it was answered.
-        """
-        if self.incoming or self.state not in _UNANSWERED:
-            raise LocalProtocolError(f"cannot cancel a call that is {self.state}")
-        self.give_up(EndCause.CANCELLED, now)
-
-    def acknowledge(self, now: float, body: bytes) -> None:
-        """Send the ACK that holds our answer, where the INVITE or re-INVITE had no offer.
-
-        Raises:
-            LocalProtocolError: no ACK is owed.
-        """
-        offer = self.local_offer
-        if self.state is CallState.ANSWERED and self.attempt is not None:
-            self.acknowledged()
-            self.attempt.acknowledge(now, bytes(body))
-        elif offer is not None and not offer.pending and offer.ack is None and not self.finished:
-            offer.acknowledge(now, bytes(body))
-        else:
-            raise LocalProtocolError("no ACK is owed")
-
-    # Commands of both
-
-    def bye(self, now: float, reason: str = "") -> None:
-        """End an answered call; `reason` goes into a Reason header (RFC 3326).
-
-        Raises:
-            LocalProtocolError: the call is not answered, or over.
-        """
-        if self.state not in (CallState.ANSWERED, CallState.CONFIRMED):
-            raise LocalProtocolError(f"cannot BYE a call that is {self.state}")
-        self.lost(EndCause.LOCAL_HANGUP, None, reason, now)
-
-    def hang_up(self, now: float, cause: EndCause = EndCause.LOCAL_HANGUP) -> None:
-        """End the call in whatever way its state wants; nothing happens when it is over."""
-        if self.state in (CallState.ANSWERED, CallState.CONFIRMED):
-            self.lost(cause, None, "", now)
-        elif self.state in _UNANSWERED:
-            self.give_up(
-                cause
-                if not self.incoming or cause is not EndCause.LOCAL_HANGUP
-                else EndCause.REJECTED,
-                now,
-            )
-
-    def reinvite(self, now: float, body: bytes) -> None:
-        """Offer anew (RFC 3261 §14.1); an empty body asks the peer for an offer.
-
-        Raises:
-            LocalProtocolError: the call is not confirmed, or an offer is outstanding.
-        """
-        if self.state is not CallState.CONFIRMED:
-            raise LocalProtocolError(f"cannot re-INVITE while {self.state}")
-        if self.local_offer is not None and self.local_offer.busy:
-            raise LocalProtocolError("our own re-INVITE is under way")
-        if self.remote_offer is not None and not self.remote_offer.settled:
-            raise LocalProtocolError("the peer's re-INVITE is under way")
-        self.local_offer = LocalOffer(self.core, self, bytes(body))
-        self.local_offer.send(now)
-
-    def answer_offer(self, now: float, body: bytes) -> None:
-        """Accept the peer's re-INVITE.
-
-        Raises:
-            LocalProtocolError: none is open.
-        """
-        if self.remote_offer is None:
-            raise LocalProtocolError("no offer is open")
-        self.remote_offer.answer(now, bytes(body))
-
-    def refuse_offer(self, now: float, status: int = 488) -> None:
-        """Refuse the peer's re-INVITE; the session stays as it was.
-
-        Raises:
-            LocalProtocolError: none is open.
-        """
-        if self.remote_offer is None:
-            raise LocalProtocolError("no offer is open")
-        self.remote_offer.refuse(now, status)
 
     # Requests of the peer inside the dialog
 
@@ -312,11 +164,11 @@ class Call:
 
     def ended_by_peer(self, now: float) -> None:
         """Take a BYE that was answered already."""
-        if self.state in _UNANSWERED and self.incoming:
+        if self.state in UNANSWERED and self.incoming:
             # RFC 3261 §15.1.2: pending requests are answered with 487.
             self._refuse(487, EndCause.REMOTE_HANGUP, now)
             return
-        if self.state in _UNANSWERED:
+        if self.state in UNANSWERED:
             # RFC 3261 §15 forbids a callee to do this; what is left of the INVITE is taken back.
             self.give_up(EndCause.REMOTE_HANGUP, now)
             return
@@ -330,7 +182,7 @@ class Call:
     def cancelled(self, target: ServerTransaction, now: float) -> None:
         """Take a CANCEL that has its 200; when it is too late it changes nothing (§9.2)."""
         offer = self.remote_offer
-        if self._invited_by(target) and self.state in _UNANSWERED:
+        if self._invited_by(target) and self.state in UNANSWERED:
             self._refuse(487, EndCause.CANCELLED, now)
         elif offer is not None and target is offer.transaction and not offer.answered:
             offer.refuse(now, 487)
@@ -408,7 +260,7 @@ class Call:
         """End a call that is not answered, or one whose 2xx has no ACK yet."""
         if self.incoming:
             self._refuse(_REFUSALS.get(cause, 603), cause, now)
-        elif self.state in _UNANSWERED:
+        elif self.state in UNANSWERED:
             self.state = CallState.CANCELLING
             if cause is EndCause.LOCAL_HANGUP:
                 cause = EndCause.CANCELLED
@@ -461,7 +313,7 @@ class Call:
         """Return why a re-INVITE cannot be taken now, None when it can."""
         if self.finished:
             return 481
-        if self.state in _UNANSWERED:
+        if self.state in UNANSWERED:
             # RFC 3261 §14.2: a second INVITE before the final response to the first.
             return 500 if self.incoming else 491
         if self.remote_offer is not None and not self.remote_offer.answered:
@@ -476,7 +328,7 @@ class Call:
         return 491 if waiting else None
 
     def _unanswered(self) -> Invitation:
-        if self.invitation is None or self.state not in _UNANSWERED:
+        if self.invitation is None or self.state not in UNANSWERED:
             raise LocalProtocolError(f"cannot answer a call that is {self.state}")
         return self.invitation
 
@@ -491,6 +343,10 @@ class Call:
         response = self._unanswered().refuse(status, now, reason, headers)
         self._finish(cause, status, response.reason)
         self._close(now)
+
+    def _offer(self, body: bytes, now: float) -> None:
+        self.local_offer = LocalOffer(self.core, self, body)
+        self.local_offer.send(now)
 
     def _say_bye(self, now: float, reason: str = "") -> None:
         if not Farewell(self.core, self).send(now, reason):
