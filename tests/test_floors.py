@@ -18,7 +18,7 @@ FLOORS = {
         voip.sdp.types voip.sdp.messages voip.sdp.negotiation voip.sdp.formats voip.sdp.answering
         voip.sip.types voip.sip.uri voip.sip.syntax voip.sip.status voip.sip.headers
         voip.sip.messages voip.sip.fields voip.sip.section voip.sip.validation voip.sip.auth
-        voip.sip.names voip.sip.shape voip.sip.copies
+        voip.sip.names voip.sip.shape voip.sip.copies voip.sip.digest
         voip.rtp.packet voip.rtp.rtcp voip.rtp.telephone_event
         voip.media.dsp voip.media.measure
         voip.codecs.base voip.codecs.registry voip.codecs.concealment voip.codecs.g711

@@ -1,4 +1,4 @@
-"""Digest authentication: challenges, credentials, and the arithmetic between them.
+"""Digest authentication: challenges, credentials, and what turns one into the other.
 
 RFC 7616 (digest), RFC 8760 (its algorithms in SIP), RFC 3261 §22 (SIP's own rules) and, for servers
 that offer no `qop`, RFC 2069. Which challenge may be answered at all is for `voip.sip.account` to
@@ -7,15 +7,22 @@ decide.
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from voip.errors import ParseError
-from voip.sip.types import DigestAlgorithm, DigestQoP
+from voip.sip.digest import (
+    Identity,
+    Secret,
+    compute_ha1,
+    digest,
+    digest_body,
+    strength,
+    supported_algorithms,
+)
+from voip.sip.status import DigestAlgorithm, DigestQoP
 
 __all__ = [
     "Challenge",
@@ -48,57 +55,8 @@ _PARAMETER = re.compile(
 _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 _NONCE_COUNT = re.compile(r"[0-9A-Fa-f]{8}")
 
-_HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 _ALGORITHMS = {algorithm.value.lower(): algorithm for algorithm in DigestAlgorithm}
-# RFC 8760 §2.4 leaves the order to local policy; ours is by the strength of the hash.
-_STRENGTH = {"MD5": 1, "SHA-256": 2, "SHA-512-256": 3}
 _QUOTED = frozenset(("username", "realm", "nonce", "uri", "response", "cnonce", "opaque"))
-
-
-class Secret:
-    """A password, or a hash that serves as one, which no `repr`, log line or traceback shows."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """Return the secret itself."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret()"
-
-    __str__ = __repr__
-
-    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
-        raise TypeError("a secret is not written out")
-
-
-@functools.cache
-def supported_algorithms() -> frozenset[DigestAlgorithm]:
-    """Return the algorithms that this Python can compute (SHA-512/256 needs its OpenSSL)."""
-    return frozenset(
-        algorithm
-        for algorithm in DigestAlgorithm
-        if _HASHES[_base(algorithm)] in hashlib.algorithms_available
-    )
-
-
-def strength(algorithm: DigestAlgorithm) -> int:
-    """Return the place in the order of preference; a session variant is its hash's equal."""
-    return _STRENGTH[_base(algorithm)]
-
-
-def _base(algorithm: DigestAlgorithm) -> str:
-    return algorithm.value.removesuffix("-sess")
-
-
-def _hash(algorithm: DigestAlgorithm, *parts: str) -> str:
-    """Return H(a:b:c) in lower-case hexadecimal."""
-    data = ":".join(parts).encode("utf-8")
-    return hashlib.new(_HASHES[_base(algorithm)], data, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,37 +283,6 @@ def _parse_parameter(data: bytes, at: int, parameters: dict[str, str]) -> int:
     return at
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who answers: a user name with a password, or with H(user:realm:password) made beforehand.
-
-    Attributes:
-        username: as the server knows it.
-        password: None when only hashes are known.
-        hashes: algorithm (the plain one, not -sess) to HA1 in hexadecimal.
-    """
-
-    username: str = field(repr=False)
-    password: Secret | None = None
-    hashes: Mapping[DigestAlgorithm, Secret] = field(default_factory=dict, repr=False)
-
-    def ha1(self, realm: str, algorithm: DigestAlgorithm) -> str | None:
-        """Return HA1 for a realm, None when it cannot be had."""
-        held = self.hashes.get(DigestAlgorithm(_base(algorithm)))
-        if held is not None:
-            return held.reveal().lower()
-        if self.password is None:
-            return None
-        return compute_ha1(self.username, realm, self.password.reveal(), algorithm)
-
-
-def compute_ha1(
-    username: str, realm: str, password: str, algorithm: DigestAlgorithm = DigestAlgorithm.MD5
-) -> str:
-    """Return H(username:realm:password), what may be stored instead of a password."""
-    return _hash(algorithm, username, realm, password)
-
-
 def compute_response(credentials: Credentials, ha1: str, *, method: str, body: bytes = b"") -> str:
     """Return the response that belongs to credentials (RFC 7616 §3.4.1), their own unseen.
 
@@ -368,16 +295,15 @@ def compute_response(credentials: Credentials, ha1: str, *, method: str, body: b
     algorithm = credentials.algorithm or DigestAlgorithm.MD5
     cnonce = credentials.cnonce or ""
     if algorithm.value.endswith("-sess"):
-        ha1 = _hash(algorithm, ha1, credentials.nonce, cnonce)
+        ha1 = digest(algorithm, ha1, credentials.nonce, cnonce)
     a2 = [method, credentials.uri]
     if credentials.qop is DigestQoP.AUTH_INT:
-        name = _HASHES[_base(algorithm)]
-        a2.append(hashlib.new(name, body, usedforsecurity=False).hexdigest())
-    ha2 = _hash(algorithm, *a2)
+        a2.append(digest_body(algorithm, body))
+    ha2 = digest(algorithm, *a2)
     if credentials.qop is None:
-        return _hash(algorithm, ha1, credentials.nonce, ha2)
+        return digest(algorithm, ha1, credentials.nonce, ha2)
     count = f"{credentials.count:08x}"
-    return _hash(algorithm, ha1, credentials.nonce, count, cnonce, credentials.qop, ha2)
+    return digest(algorithm, ha1, credentials.nonce, count, cnonce, credentials.qop, ha2)
 
 
 def answer(

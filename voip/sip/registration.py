@@ -57,6 +57,9 @@ class RegistrationState(enum.StrEnum):
     REFUSED = "refused"
 
 
+_IN_FLIGHT = (RegistrationState.TRYING, RegistrationState.STOPPING, RegistrationState.LEAVING)
+
+
 @dataclass(frozen=True, slots=True)
 class RegistrationSettings:
     """Times in seconds.
@@ -197,7 +200,7 @@ class Registration:
         except ParseError:
             self.counters["registration.bad_cseq"] += 1
         if self.state is not RegistrationState.TRYING:
-            self._after_stop(now, response)
+            self._after_stop(response)
         elif 200 <= response.status_code < 300:
             self._granted(response, now)
         elif response.status_code == 423 and self._raise_expiry(response):
@@ -212,7 +215,7 @@ class Registration:
         elif self.state is RegistrationState.TRYING:
             self._retry(408, reason, now, self._wait(now), answered=False)
         else:
-            self._after_stop(now, None)
+            self._after_stop(None)
 
     def flow_lost(self, now: float) -> None:
         """Learn that the connection of the binding ended: the registrar cannot reach us over it."""
@@ -258,11 +261,7 @@ class Registration:
 
     @property
     def _in_flight(self) -> bool:
-        return self.state in (
-            RegistrationState.TRYING,
-            RegistrationState.STOPPING,
-            RegistrationState.LEAVING,
-        )
+        return self.state in _IN_FLIGHT
 
     def _try(self) -> None:
         self.state = RegistrationState.TRYING
@@ -296,9 +295,7 @@ class Registration:
             self._retry(response.status_code, "no binding granted", now, self._wait(now))
             return
         self.account.registered()
-        self._failures = 0
-        self._raised = False
-        self._quick_until = None
+        self._failures, self._raised, self._quick_until = 0, False, None
         self.state = RegistrationState.BOUND
         self.expires_at = now + granted
         # RFC 3261 §10.2.4, of what was granted and not of what was asked.
@@ -366,12 +363,10 @@ class Registration:
             longest = min(longest, max((self.expires_at - now) / 4, 1.0))
         return longest * self._between(0.5, 1.0)
 
-    def _after_stop(self, now: float, response: Response | None) -> None:
-        if self.state is RegistrationState.STOPPING:
-            if response is not None and response.status_code in _PERMANENT:
-                self._gone()
-            else:
-                self._leave()
+    def _after_stop(self, response: Response | None) -> None:
+        permanent = response is not None and response.status_code in _PERMANENT
+        if self.state is RegistrationState.STOPPING and not permanent:
+            self._leave()
         else:
             self._gone()
 

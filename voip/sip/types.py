@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from voip.errors import ParseError
-from voip.sip.status import DigestAlgorithm, DigestQoP, Status
+from voip.sip.status import METHODS, DigestAlgorithm, DigestQoP, Status
 from voip.sip.syntax import (
     TOKEN,
     format_parameters,
@@ -63,14 +63,6 @@ _NAME_ADDRESS = re.compile(
 # RFC 3261 §20.10: without brackets the URI ends at the first semicolon and holds no comma or "?".
 _BARE_ADDRESS = re.compile(rb'[^:]*+:[ \t]*+([^<>" \t;,?]++)[ \t]*+(;.*)?', re.DOTALL)
 _TRANSPORTS = {name.encode("ascii"): name for name in ("UDP", "TCP", "TLS", "WS", "WSS", "SCTP")}
-# The usual methods as shared strings: one look-up instead of a check, a copy and an allocation.
-METHODS = {
-    name.encode("ascii"): name
-    for name in (
-        *("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "INFO", "MESSAGE", "NOTIFY"),
-        *("PRACK", "PUBLISH", "REFER", "SUBSCRIBE", "UPDATE"),
-    )
-}
 _new = object.__new__
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f]")
 
