@@ -391,7 +391,7 @@ def test_blocking_work_that_has_not_begun_two_seconds_after_the_end_never_does()
         made = leg(Mine)
         made.hooks.fire("dtmf_received", "1", 80.0)
         made._end(voip.CallEnded(voip.errors.EndCause.REMOTE_HANGUP))
-        made.hooks._close(made._stop_worker)  # two seconds later
+        made.hooks._close(made._let_go)  # two seconds later
         gate.set()
         made._worker.shutdown(wait=True)
         await asyncio.sleep(0.01)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import weakref
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
@@ -160,7 +161,8 @@ class HookRunner:
     __slots__ = ("_counters", "_failing", "_owner", "_tasks", "_waiting", "_working", "in_a_row")
 
     def __init__(self, owner: HookOwner) -> None:
-        self._owner = owner
+        # A call that is over must go when the last reference goes, not at a garbage collection.
+        self._owner = weakref.ref(owner)
         self._waiting: dict[str, deque[Awaitable[Any]]] = {}
         self._tasks: dict[str, Any] = {}
         self._working = 0
@@ -176,10 +178,16 @@ class HookRunner:
             counters = self._counters = Counter()
         return counters
 
+    @property
+    def _alive(self) -> HookOwner:
+        owner = self._owner()
+        assert owner is not None  # whoever calls a hook holds its object
+        return owner
+
     def fire(self, name: str, *args: Any) -> None:
         """Call an event hook through the instance; what it raises is counted and reported."""
         try:
-            result = getattr(self._owner, name)(*args)
+            result = getattr(self._owner(), name)(*args)
         except Exception as error:  # noqa: BLE001 - a hook may raise anything, its call goes on
             self.failed(name, error)
             return
@@ -196,7 +204,7 @@ class HookRunner:
         if name not in self._tasks:
             drain = self._drain(name)
             try:
-                self._tasks[name] = self._owner._spawn(drain, f"hook {name}")
+                self._tasks[name] = self._alive._spawn(drain, f"hook {name}")
             except RuntimeError:  # no event loop: a leg made by hand in plain code
                 drain.close()
                 _discard(waiting.pop())
@@ -223,7 +231,7 @@ class HookRunner:
             return _nothing()
         self._working += 1
         self.counters["blocking"] += 1
-        future = self._owner._run_in_thread(function)
+        future = self._alive._run_in_thread(function)
         outcome = _Outcome(future)
         future.add_done_callback(functools.partial(self._worked, name))
         return outcome
@@ -240,7 +248,7 @@ class HookRunner:
             return
         self._failing = True
         try:
-            self._owner.hook_failed(error)
+            self._alive.hook_failed(error)
         except Exception:
             logger.exception("hook_failed failed, on an error of %s", name)
         finally:
@@ -258,7 +266,7 @@ class HookRunner:
     def close(self, then: Callable[[], None]) -> None:
         """Give what still runs its grace, cancel it, and call `then`; at once when nothing runs."""
         if self._tasks or self._working:
-            self._owner._call_later(self.GRACE, functools.partial(self._close, then))
+            self._alive._call_later(self.GRACE, functools.partial(self._close, then))
         else:
             then()
 

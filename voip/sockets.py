@@ -210,6 +210,11 @@ class UdpSocket(asyncio.DatagramProtocol):
             self._transport.close()
             self._transport = None
 
+    def forget(self) -> None:
+        """Close, and let go of who was told: this and its owner hold each other."""
+        self.close()
+        self._received = self._lost = _nobody
+
     @property
     def address(self) -> HostPort | None:
         """What the socket is bound to, None when it is closed."""
@@ -358,3 +363,7 @@ class UdpSocket(asyncio.DatagramProtocol):
         self.counters[f"send_error_{name.lower()}"] += 1
         if error.errno not in TRANSIENT and not self.closed:
             self._lost(HostPort(*address[:2]), words(error))
+
+
+def _nobody(*_: Any) -> None:
+    """Take what comes after the end."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 
@@ -371,6 +374,34 @@ def test_two_calls_of_one_caller_are_told_apart():
         assert two.log == ["started"]
 
     between(Line(), talk)
+
+
+def test_what_was_a_call_is_gone_with_it_and_not_at_a_garbage_collection():
+    def parts():
+        names = Counter(type(one).__name__ for one in gc.get_objects())
+        return [names[name] for name in ("CallSession", "InlineMedia", "OwnSocket")]
+
+    async def talk(line, phone, uri):
+        leg = await phone.dial(uri, call_class=Leg)
+        answered = await line.answers.pop()
+        gone = [weakref.ref(leg), weakref.ref(answered)]
+        await asyncio.sleep(1)
+        await leg.hang_up()
+        await asyncio.sleep(1)
+        assert answered.wire.describe() is answered.media
+        assert answered.remote_address
+        del leg, answered
+        await asyncio.sleep(40)
+        assert [one() for one in gone] == [None, None]
+        assert parts() == before
+
+    gc.collect()
+    gc.disable()
+    before = parts()
+    try:
+        between(Line(), talk)
+    finally:
+        gc.enable()
 
 
 # Requests beside calls

@@ -237,7 +237,7 @@ class RTPCall(Extensible):
             facts = self._facts() | {"cause": reason.cause.value, "status": reason.status}
             call_event(logger, "call_ended", caller=self.caller, **facts, phrase=reason.phrase)
         self.hooks.fire("call_ended", reason)
-        self.hooks.close(self._stop_worker)
+        self.hooks.close(self._let_go)
 
     def _facts(self) -> dict[str, Any]:
         """Return what the events of this call say about it."""
@@ -306,7 +306,59 @@ class RTPCall(Extensible):
             self._worker = ThreadPoolExecutor(1, f"voip {self.call_id}".rstrip())
         return asyncio.get_running_loop().run_in_executor(self._worker, function)
 
-    def _stop_worker(self) -> None:
-        """Let the worker thread go; what has not begun never will."""
+    def _let_go(self) -> None:
+        """Let go of the medium and the worker thread; what has not begun never will."""
         if self._worker is not None:
             self._worker.shutdown(wait=False, cancel_futures=True)
+        if self._engine is not None:
+            self.wire = self._engine = EndedMedia(self._engine.remote, self.media)
+
+
+class EndedMedia:
+    """Stands for the medium of a leg that is over.
+
+    The leg and its medium hold each other; without this both would stay until a garbage collection.
+    """
+
+    __slots__ = ("_media", "remote")
+
+    def __init__(self, remote: Any, media: MediaDescription) -> None:
+        self.remote = remote
+        self._media = media
+
+    def send(self, packet: RTPPacket) -> None:
+        """Send nothing."""
+
+    def push(self, packet: RTPPacket) -> None:
+        """Take nothing."""
+
+    def clear(self) -> bool:
+        """Drop nothing."""
+        return False
+
+    def close(self) -> None:
+        """It is closed."""
+
+    def describe(self) -> MediaDescription:
+        """Return the m= section as it was agreed on last."""
+        return self._media
+
+    def start(self) -> None:
+        """No media flows any more."""
+
+    def stop(self) -> None:
+        """No media flows any more."""
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
+        """Never call back: media time has ended."""
+        return _NEVER
+
+
+class _Never:
+    __slots__ = ()
+
+    def cancel(self) -> None:
+        """Nothing will happen."""
+
+
+_NEVER = _Never()

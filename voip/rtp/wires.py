@@ -299,6 +299,6 @@ class OwnSocket(MediaSocket):
         if self._query is not None:
             self._query.close()
         self.discovered(None)  # whoever waits for the address is let go
-        self._rtp.close()
-        self._rtcp.close()
+        self._rtp.forget()
+        self._rtcp.forget()
         self._ports.give_back(self.local.port)

@@ -180,6 +180,7 @@ class SipDriver(Driver[Endpoint]):
             self.legs.pop(session.leg, None)
             session.finish(event.cause, event.status, event.phrase)
             self._wind_up(session)
+            event.call.data = None  # they hold each other
 
     def _wind_up(self, session: CallSession) -> None:
         """Note which hooks still run though their call is over; a leg ends its own in time."""
