@@ -86,3 +86,36 @@ def test_timers_come_up_in_order_and_none_is_lost(plan):
     while (deadline := timers.deadline()) is not None:
         seen += [timer.at for timer in timers.due(deadline.at)]
     assert seen == sorted(expected)
+
+
+def test_the_deadline_is_that_of_the_earliest_timer_whatever_happened_since():
+    timers = Timers()
+    late = timers.start(0.0, 32.0, "late", None)
+    assert timers.deadline() == Deadline(32.0, "late")
+    soon = timers.start(0.0, 4.0, "soon", None)
+    own = timers.start_at(2.0, "own", None)
+    assert timers.deadline() == Deadline(2.0, "own")
+    assert timers.deadline() is timers.deadline()
+    own.cancel()
+    assert timers.deadline() == Deadline(4.0, "soon")
+    soon.cancel()
+    late.cancel()
+    assert timers.deadline() is None
+    timers.start(1.0, 4.0, "again", None)
+    assert timers.deadline() == Deadline(5.0, "again")
+
+
+def test_what_was_cancelled_is_forgotten_while_others_come_and_go():
+    timers = Timers()
+    timers.start(0.0, 60.0, "kept", None)
+    assert timers.deadline() == Deadline(60.0, "kept")
+    for at in range(1000):
+        timers.start(at / 100, 0.5, "short", None).cancel()
+        timers.start_at(100 + at / 100, "own", None).cancel()
+    assert len(timers._fifos[0.5]) == 1
+    assert len(timers._heap) == 1
+
+
+def test_flows_that_differ_in_nothing_are_one_key():
+    held = {Flow("TCP", HERE, THERE, 1): "one"}
+    assert held[Flow("TCP", HERE, HostPort("127.0.0.2", 5060), 1)] == "one"

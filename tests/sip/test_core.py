@@ -45,3 +45,23 @@ def test_contact_names_the_listener_of_its_transport():
     assert listening.contact(FLOWS["UDP"], request) == "<sip:alice@192.0.2.1:40000>"
     public = core(public_address=HostPort("203.0.113.5", 0))
     assert public.contact(FLOWS["UDP"], request) == "<sip:voip@203.0.113.5:40000>"
+
+
+def test_lines_of_an_answer_are_made_once_for_each_contact():
+    ours = core(contact_user="b\u00f6b")
+    request = Request("INVITE", "sip:b@example.com", [])
+    ringing, final = ours.says(FLOWS["TCP"], request)
+    contact = "\r\nContact: <sip:b\u00c3\u00b6b@192.0.2.1:40000;transport=tcp>"
+    assert ringing == contact
+    assert final == f"{contact}\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS"
+    assert ours.says(FLOWS["TCP"], request)[1] is final
+
+
+def test_contacts_are_remembered_up_to_a_bound():
+    ours = core()
+    request = Request("INVITE", "sip:b@example.com", [])
+    for port in range(1, 2500):
+        flow = Flow("UDP", HostPort("192.0.2.1", port), HostPort("198.51.100.1", 5061))
+        assert f"192.0.2.1:{port}>" in ours.says(flow, request)[0]
+    assert len(ours._contacts) <= 1001
+    assert len(ours._said) <= 1001

@@ -136,3 +136,26 @@ def test_who_may_speak_for_the_peer():
     assert speaks_for(dialog, mine, flow("203.0.113.9", identity="trunk.example"), ())
     assert speaks_for(dialog, mine, flow("203.0.113.9"), ("203.0.113.1", "203.0.113.9"))
     assert not speaks_for(None, mine, flow("203.0.113.5"), ())
+
+
+USUAL = (
+    b"INVITE sip:us@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.1;branch=z9hG4bK1\r\n"
+    b'Record-Route: <sip:p1.example;lr>, <sip:p2.example;lr>\r\nFrom: "Th\xc3\xa9m" '
+    b"<sip:them@example.com>;tag=theirs\r\nTo: <sip:us@example.com>\r\nCall-ID: id\r\n"
+    b"CSeq: 7 INVITE\r\nContact: <sip:them@198.51.100.7:5070;transport=tcp>\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("missing", [b"", b"Contact", b"Record-Route"])
+def test_a_usual_invite_makes_the_same_dialog(missing):
+    data = USUAL.replace(missing + b":", b"X-Other:") if missing else USUAL
+    usual, general = Message.parse(data), Message.parse(b"\r\n" + data)
+    assert usual.headers.shape is not None
+    assert general.headers.shape is None
+    one, other = Dialog.answering(usual, "ours"), Dialog.answering(general, "ours")
+    assert (one.key, one.local, one.remote) == (other.key, other.local, other.remote)
+    assert (one.remote_cseq, one.routes, one.hosts()) == (7, other.routes, other.hosts())
+    assert one.contact == other.contact
+    assert one.contact is one.contact
+    assert bytes(one.request("BYE")) == bytes(other.request("BYE"))

@@ -4,6 +4,7 @@ import pytest
 
 from voip.errors import ParseError
 from voip.sdp.messages import SessionDescription
+from voip.sip.fields import is_sound, recorded_routes
 from voip.sip.headers import Headers
 from voip.sip.messages import Message, Request
 
@@ -147,3 +148,61 @@ def test_setting_the_body_keeps_the_headers_in_step():
     assert request.body is None
     assert request.content_type is None
     assert request.content_length == 0
+
+
+USUAL = (
+    b"INVITE sip:b@x SIP/2.0\r\nVia: SIP/2.0/TLS a:5062;branch=z9hG4bK1;rport\r\n"
+    b'Via: SIP/2.0/UDP b;received=1.2.3.4;branch=z9hG4bK0\r\nFrom: "\xc3\xa9" <sip:a@x>;tag=1\r\n'
+    b"To: Bob <sip:b@x>\r\nCall-ID: c@x\r\nCSeq: 7 INVITE\r\nContact: <sip:a@c>;expires=9\r\n"
+    b"Record-Route: <sip:p;lr>, <sip:q;lr=on>\r\nRecord-Route: <sip:r;lr>\r\n"
+    b"Content-Type: Application/SDP\r\nContent-Length: %d\r\n\r\n%b" % (len(SDP), SDP)
+)
+
+
+def test_usual_message_is_typed_without_its_lines():
+    request = Message.parse(USUAL)
+    assert request.headers.shape is not None
+    assert request.routing == ("c@x", "1", "", 7)
+    assert request.call_id == "c@x"
+    assert request.content_type == "application/sdp"
+    assert [str(contact) for contact in request.contacts] == ["<sip:a@c>;expires=9"]
+    assert request.contact is request.contacts[0]
+    assert request.has_core
+    assert (request.via.transport, request.via.host, request.via.port) == ("TLS", "a", 5062)
+    assert request.via.parameters == {"branch": "z9hG4bK1", "rport": None}
+    assert [via.host for via in request.vias] == ["a", "b"]
+    assert (request.vias[1].port, request.vias[1].received) == (None, "1.2.3.4")
+    assert (request.from_.display_name, request.from_.tag) == ("\u00e9", "1")
+    assert (request.to.display_name, request.to.parameters) == ("Bob", {})
+    assert str(request.to.uri) == "sip:b@x"
+    assert request.cseq == (7, "INVITE")
+    assert [str(route.uri) for route in request.record_routes] == [
+        "sip:p;lr",
+        "sip:q;lr=on",
+        "sip:r;lr",
+    ]
+    bare = Message.parse(USUAL.replace(b"Contact: ", b"X-Contact: ").split(b"Content-Type")[0])
+    assert bare.contact is None
+    answer = Message.parse(bytes(request.respond(200, to_tag="2")))
+    assert answer.headers.shape is not None
+    assert (answer.cseq, answer.to.tag, answer.content_type) == ((7, "INVITE"), "2", None)
+
+
+def test_what_a_shape_leaves_open_is_looked_at():
+    shape = Message.parse(USUAL).headers.shape
+    assert recorded_routes(shape) == [b"<sip:p;lr>", b"<sip:q;lr=on>", b"<sip:r;lr>"]
+    assert recorded_routes(shape._replace(routes=None)) == []
+    assert is_sound(shape)
+    for more in ("SIP/2.0/UDP a b", "SIP/2.0/UDP a, SIP/2.0/UDP b", ""):
+        assert not is_sound(shape._replace(more=more))
+    for routes in ("<sip:p;lr", "<sip:p>,", "sip:a b", "", ", ".join(["<sip:p>"] * 65)):
+        assert not is_sound(shape._replace(routes=routes))
+
+
+def test_routing_of_an_unusual_message():
+    request = make(To="<sip:b@x>;tag=2")
+    assert request.routing == ("c@x", "1", "2", 7)
+    odd = make(("v", "SIP/2.0/UDP b"), From='"a\\"b" <sip:a@x>;x=y;tag=1')
+    assert odd.routing == ("c@x", "1", "", 7)
+    with pytest.raises(ParseError):
+        make(CSeq="x").routing  # noqa: B018

@@ -201,6 +201,7 @@ VIAS = {
     "one line": b"Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;rport , SIP/2.0/UDP b;branch=z9hG4bK0",
     "quoted": b'Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;x="y";rport\r\nVia: SIP/2.0/UDP b;branch=z9hG4bK0',
     "filled in": b"Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;rport=9;received=8.8.8.8\r\nv: SIP/2.0/UDP b;branch=z9hG4bK0",
+    "of another spelling": b"Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;RPORT\r\nv: SIP/2.0/UDP b;branch=z9hG4bK0",
     "an empty one": b"Via:\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;rport\r\nVia: SIP/2.0/UDP b;branch=z9hG4bK0",
 }
 

@@ -6,6 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 
 from voip.errors import LocalProtocolError, ParseError
+from voip.sip.fields import recorded_routes
 from voip.sip.headers import Headers
 from voip.sip.messages import Request
 from voip.sip.syntax import text_of
@@ -92,7 +93,7 @@ class Dialog:
             dialog.remote_cseq = int(shape.number)
             dialog._contact = shape.contact
             if shape.routes is not None:
-                dialog.routes = [_text(value) for value in headers.values("Record-Route")]
+                dialog.routes = [_text(value) for value in recorded_routes(shape)]
             return dialog
         dialog = cls(request.call_id, local_tag, request.from_.tag or "")
         dialog.local = f"{headers['To']};tag={local_tag}"

@@ -14,7 +14,7 @@ from voip.sip.shape import Shape
 from voip.sip.syntax import is_token, parse_uint, split_list
 from voip.sip.types import CSeq, NameAddress, Via, read_address, read_via
 
-__all__ = ["MAX_CONTACTS", "MAX_ROUTES", "MAX_VIAS", "TypedFields", "is_sound", "lower_vias"]
+__all__ = ["MAX_CONTACTS", "MAX_ROUTES", "MAX_VIAS", "TypedFields", "is_sound", "recorded_routes"]
 
 MAX_VIAS = 70
 MAX_CONTACTS = 32
@@ -46,7 +46,7 @@ class TypedFields:
         shape = headers.shape
         if shape is not None:
             headers.core = core = (
-                [_shaped_via(shape, headers.top_via), *lower_vias(shape)],
+                [_shaped_via(shape, headers.top_via), *_lower_vias(shape)],
                 _shaped_address(shape.from_, shape.from_tag),
                 _shaped_address(shape.to, shape.to_tag),
                 shape.call_id,
@@ -322,7 +322,7 @@ def _shaped_address(value: str, tag: str | None) -> NameAddress:
     return address
 
 
-def lower_vias(shape: Shape) -> list[Via]:
+def _lower_vias(shape: Shape) -> list[Via]:
     """Return all Via of a shape but the top one.
 
     Raises:
@@ -332,19 +332,29 @@ def lower_vias(shape: Shape) -> list[Via]:
     return [read_via(b":" + value.encode("latin-1")) for value in values]
 
 
+def recorded_routes(shape: Shape) -> list[bytes]:
+    """Return the values of Record-Route in a shape, in order.
+
+    Raises:
+        ParseError: they are no list.
+    """
+    if shape.routes is None:
+        return []
+    return split_list(shape.routes.replace("\r\nRecord-Route: ", ", ").encode("latin-1"))
+
+
 def is_sound(shape: Shape) -> bool:
     """Tell whether what a shape has not looked at is well-formed too: lower Via, Record-Route."""
+    if shape.more is not None and "," in shape.more:
+        return False
     try:
-        if shape.more is not None and ("," in shape.more or not lower_vias(shape)):
-            return False
-        if shape.routes is not None:
-            routes = split_list(shape.routes.replace("\r\nRecord-Route: ", ", ").encode("latin-1"))
-            for value in routes:
-                NameAddress.parse(value).uri  # noqa: B018 - it may raise
-            return len(routes) <= MAX_ROUTES
+        _lower_vias(shape)
+        routes = recorded_routes(shape)
+        for value in routes:
+            NameAddress.parse(value).uri  # noqa: B018 - it may raise
     except ParseError:
         return False
-    return True
+    return len(routes) <= MAX_ROUTES
 
 
 # A handful of numbers and types stand in nearly all messages; what is remembered is short.
