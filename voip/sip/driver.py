@@ -27,6 +27,7 @@ from voip.sip.description import AnswerBooks
 from voip.sip.endpoint import Endpoint
 from voip.sip.messages import Request
 from voip.sip.messaging import ApplicationRequests
+from voip.sip.registering import AccountRegistration
 from voip.sip.registration import BindingExpired, Registered, RegistrationRefused, Unregistered
 from voip.sip.resolver import Resolver
 from voip.sip.session import CallSession
@@ -71,6 +72,7 @@ class SipDriver(Driver[Endpoint]):
         deciding: the calls whose `call_received` is still running.
         ending: hooks that still run though their call is over.
         requests: those outside any dialog that the application serves, or sent.
+        registering: the registration of the account, None before it was asked for.
         watchdog: names what blocks the loop.
         thread: the identity of the loop's thread.
         adopted: the flow of an asyncio transport that the user made; every request then takes it.
@@ -94,6 +96,7 @@ class SipDriver(Driver[Endpoint]):
         self.deciding: dict[CallSession, asyncio.Task[Any]] = {}
         self.ending: set[asyncio.Task[Any]] = set()
         self.requests = ApplicationRequests(self)
+        self.registering: AccountRegistration | None = None
         self.watchdog = Watchdog(self.loop)
         # Reading the system's authorities takes 40 ms: whoever speaks no TLS does not wait for it.
         tls = functools.partial(
@@ -222,12 +225,14 @@ class SipDriver(Driver[Endpoint]):
             self.session.hooks.fire("response_received", message)
 
     def _got_registered(self, event: Registered) -> None:
-        self.session.registration_over(None)
+        assert self.registering is not None
+        self.registering.over(None)
         self.session.hooks.fire("registered")
 
     def _got_refused(self, event: RegistrationRefused) -> None:
         error = RegistrationError(event.status, event.phrase, answered=event.answered)
-        self.session.registration_over(error)
+        assert self.registering is not None
+        self.registering.over(error)
         self.session.hooks.fire("registration_failed", error)
 
     # Up
@@ -272,6 +277,16 @@ class SipDriver(Driver[Endpoint]):
         if isinstance(adopted, StreamConnection):
             self.adopted = adopted.flow
         return adopted
+
+    async def register(self, account: Account, expires: int) -> None:
+        """Register an account and wait for the registrar's word.
+
+        Raises:
+            RegistrationError: the registrar's status and its own words.
+        """
+        if self.registering is None:
+            self.registering = AccountRegistration(self, account, expires)
+        await self.registering.register()
 
     # Where things are
 
@@ -320,12 +335,12 @@ class SipDriver(Driver[Endpoint]):
 
     # Down
 
-    async def leave(self, registration: Any, drain_timeout: float) -> None:
+    async def leave(self, drain_timeout: float) -> None:
         """End calls by BYE, take the registration away, close every socket."""
         self.transports.stop_accepting()
         until = self.now + drain_timeout
-        if registration is not None:
-            self.command(lambda machine, now: machine.unregister(registration, now))
+        if self.registering is not None:
+            self.registering.leave()
         self.command(lambda machine, now: machine.shutdown(now))
         # The answers to BYE and REGISTER come when they come; nobody but us waits for them.
         while not self.machine.idle and self.now < until:  # noqa: ASYNC110

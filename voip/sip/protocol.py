@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,11 +37,9 @@ from voip.sip.account import Account
 from voip.sip.answer import Answer
 from voip.sip.driver import SipDriver
 from voip.sip.messages import Message, Request, Response
-from voip.sip.registration import Registration, RegistrationSettings
 from voip.sip.serving import AdoptedTransport, run_until_signal
 from voip.sip.session import CallSession
 from voip.sip.settings import EndpointSettings
-from voip.sip.types import parse_uri
 from voip.types import HostPort, canonical_ip
 
 if TYPE_CHECKING:
@@ -101,8 +98,6 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
 
     _driver: SipDriver | None = field(init=False, default=None, repr=False)
     _account: Account | None = field(init=False, default=None, repr=False)
-    _registration: Registration | None = field(init=False, default=None, repr=False)
-    _registered: asyncio.Future[None] | None = field(init=False, default=None, repr=False)
     _workers: ThreadPoolExecutor | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -279,22 +274,9 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             NegotiationError: both sides have no codec in common.
         """
         driver = self._running
-        target = parse_uri(uri)
-        targets = await driver.targets(target, self._account)
         session = CallSession(driver)
         session.choose(call_class, fields)
-        session.outcome = asyncio.get_running_loop().create_future()
-        try:
-            body = await session.offer(driver.local_address(targets[0].host))
-            place = functools.partial(
-                driver.machine.call, uri, body=body, account=self._account, targets=targets
-            )
-            self._running.place(lambda now: session.begin(place(now=now)))
-            leg: LegT = await session.outcome
-        except BaseException:
-            session.outcome.cancel()
-            session.give_up()
-            raise
+        leg: LegT = await session.dial(uri, self._account)
         return leg
 
     async def send(self, message: Request | Response) -> Response | None:
@@ -360,29 +342,7 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
         """
         if self._account is None:
             raise LocalProtocolError("there is no account to register: give an aor")
-        driver, waiting = self._running, self._registered
-        failed = waiting is not None and waiting.done() and waiting.exception() is not None
-        if waiting is None or failed:
-            waiting = self._registered = asyncio.get_running_loop().create_future()
-            registration = self._registration
-            if registration is None:
-                registration = self._registration = Registration(
-                    self._account,
-                    settings=RegistrationSettings(expires=self.registration_expires),
-                    entropy=secrets.token_bytes,
-                )
-            driver.command(lambda machine, now: machine.register(registration, now))
-        await asyncio.shield(waiting)
-
-    def registration_over(self, error: RegistrationError | None) -> None:
-        """Tell whoever waits for the registrar; for the driver."""
-        waiting = self._registered
-        if waiting is not None and not waiting.done():
-            if error is None:
-                waiting.set_result(None)
-            else:
-                waiting.set_exception(error)
-                waiting.exception()  # whoever waits gets it; nobody else is to be warned
+        await self._running.register(self._account, self.registration_expires)
 
     # Running
 
@@ -429,12 +389,10 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
         driver = self._driver
         if driver is None:
             return
-        registration, self._registration = self._registration, None
         try:
-            await driver.leave(registration, drain_timeout)
+            await driver.leave(drain_timeout)
         finally:
             self._driver = None
-            self._registered = None
             self.hooks.cancel()
             if self._workers is not None:
                 self._workers.shutdown(wait=False)

@@ -28,7 +28,7 @@ from voip.sdp.negotiation import LocalMedia
 from voip.sip.answer import Answer
 from voip.sip.description import CallDescription, description_of, formats_of, has_description
 from voip.sip.invite import CallState
-from voip.sip.types import CallerID
+from voip.sip.types import CallerID, parse_uri
 from voip.types import HostPort, canonical_ip
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from voip.rtp.protocol import MediaSocket
     from voip.sdp.answering import Offer
     from voip.sdp.negotiation import Agreement
+    from voip.sip.account import Account
     from voip.sip.driver import SipDriver
     from voip.sip.invite import Call
     from voip.sip.messages import Request, Response
@@ -207,7 +208,36 @@ class CallSession:
 
     # Outgoing
 
-    async def offer(self, local_host: str) -> bytes:
+    async def dial(self, uri: str, account: Account | None) -> Any:
+        """Call somebody and wait until they answer; whoever stops waiting takes the call back.
+
+        Returns:
+            The answered leg.
+
+        Raises:
+            CallFailed: the call was refused, or nobody replied.
+            ParseError: the URI is none.
+            TransportError: the host has no address, no route leads there, or no port is left.
+            NegotiationError: the class has no codec, or none in common with the peer.
+        """
+        driver = self.driver
+        targets = await driver.targets(parse_uri(uri), account)
+        self.outcome = driver.loop.create_future()
+        try:
+            body = await self._offer(driver.local_address(targets[0].host))
+            call = driver.machine.call
+            driver.place(
+                lambda now: self.begin(
+                    call(uri, body=body, account=account, targets=targets, now=now)
+                )
+            )
+            return await self.outcome
+        except BaseException:
+            self.outcome.cancel()
+            self.give_up()
+            raise
+
+    async def _offer(self, local_host: str) -> bytes:
         """Reserve a media socket and return the offer for an INVITE.
 
         Raises:
