@@ -34,7 +34,7 @@ from benchmarks.sipp_load import SUBJECT_PORT, Load, hold, load
 PEERS = Path(__file__).resolve().parent / "peers"
 SUBJECTS = ("voip", "aiosipua", "voip-legs", "baresip")
 #: calls a second: about half of what each takes on one core of the machine that this was written on
-RATES = {"voip": 1600.0, "aiosipua": 800.0, "voip-legs": 600.0, "baresip": 500.0}
+RATES = {"voip": 2500.0, "aiosipua": 1000.0, "voip-legs": 1500.0, "baresip": 250.0}
 #: calls that stay open at once; those with media send 50 packets a second each
 HELD = {"voip": 3000, "aiosipua": 3000, "voip-legs": 400, "baresip": 400}
 #: (subject, peer, bar): CPU per call of the first at most `bar` times the second's
