@@ -175,6 +175,8 @@ def test_usual_message_is_typed_without_its_lines():
     assert (request.from_.display_name, request.from_.tag) == ("\u00e9", "1")
     assert (request.to.display_name, request.to.parameters) == ("Bob", {})
     assert str(request.to.uri) == "sip:b@x"
+    assert str(request.to.with_tag("2")) == '"Bob" <sip:b@x>;tag=2'
+    assert request.vias is request.vias
     assert request.cseq == (7, "INVITE")
     assert [str(route.uri) for route in request.record_routes] == [
         "sip:p;lr",

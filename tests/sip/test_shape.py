@@ -10,9 +10,10 @@ import pytest
 
 from voip.errors import ParseError
 from voip.machine import Flow
+from voip.sip.fields import is_sound
 from voip.sip.messages import Message, Request
 from voip.sip.reception import mark_source
-from voip.sip.shape import MAX_SHAPED_BYTES, Shape, shape_of
+from voip.sip.shape import MAX_SHAPED_BYTES, Shape, is_plain, shape_of
 from voip.sip.transaction import server_key
 from voip.sip.validation import validate, validate_response
 from voip.types import HostPort
@@ -383,6 +384,62 @@ def test_what_may_stand_once_has_no_shape_when_it_stands_twice(name):
         assert (shape_of(twice) is not None) == harmless
         if harmless:
             check(twice)
+
+
+PLAIN = {
+    "more": "SIP/2.0/UDP a:5062;received=1.2.3.4;rport;branch=z9hG4bK0",
+    "routes": "<sip:p;lr>",
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("more", PLAIN["more"] + "\r\nVia: SIP/2.0/TCP b;branch=c;keep"),
+        ("more", "SIP/2.0/UDP a"),
+        ("more", "SIP/2.0/UDP a;branch-x;branch=b"),
+        (
+            "routes",
+            "<sips:a@p:5061;lr;ftag=1.2;did=61c.5d>, <sip:q>,<sip:r>\r\nRecord-Route: <sip:s>",
+        ),
+    ],
+)
+def test_usual_vias_and_routes_are_plain(field, value):
+    shape = shape_of(PROXIED)[0]._replace(**{**PLAIN, field: value})
+    assert is_plain(shape)
+    assert is_sound(shape)
+    assert is_plain(shape._replace(more=None))
+    assert is_plain(shape._replace(routes=None))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(
+            ("more", PLAIN["more"] + tail)
+            for tail in (";rport=1", ";branch=x", ";x=[1]", "\r\nVia: ")
+        ),
+        *(("more", PLAIN["more"] + tail) for tail in (", SIP/2.0/UDP b;branch=c", ";X")),
+        *(("more", f"SIP/2.0/UDP a;{branch}") for branch in ("branch", "branch=", "branch;x")),
+        *(
+            ("more", value)
+            for value in ("", "SIP/1.0/UDP a", "SIP/2.0/UDP a:0", "SIP/2.0/UDP [::1]")
+        ),
+        *(("routes", "<sip:p;lr>" + tail) for tail in (",", ", ", ";x", " <sip:q>", ",,<sip:q>")),
+        *(("routes", value) for value in ("", ", <sip:p>", "<tel:1>", "<sip:p;lr;lr=on>", "sip:p")),
+        ("routes", ",".join(["<sip:p>"] * 65)),
+    ],
+)
+def test_what_is_not_plain_is_read_in_full(field, value):
+    shape = shape_of(PROXIED)[0]._replace(**{**PLAIN, field: value})
+    assert not is_plain(shape)
+    general = {"more": "Via: SIP/2.0/UDP z;branch=z9hG4bK\r\nVia", "routes": "Record-Route"}[field]
+    data = re.sub(rb"(Via|Record-Route): [^\r]*\r\n", b"", PROXIED)
+    data = data.replace(b"Max-Forwards", f"{general}: {value}\r\nMax-Forwards".encode())
+    if field == "routes":
+        data = data.replace(b"Max-", b"Via: SIP/2.0/UDP z;branch=z9hG4bK\r\nMax-")
+    refused = validate(generally(data), transport="UDP", allow=METHODS)
+    assert refused is None or not is_sound(shape)
 
 
 def test_other_vias_and_routes_are_looked_at_too():

@@ -10,7 +10,7 @@ from functools import lru_cache
 from voip.errors import ParseError
 from voip.sdp.messages import SessionDescription
 from voip.sip.headers import Headers
-from voip.sip.shape import Shape
+from voip.sip.shape import Shape, is_plain
 from voip.sip.syntax import is_token, parse_uint, split_list
 from voip.sip.types import CSeq, NameAddress, Via, read_address, read_via
 
@@ -23,6 +23,7 @@ MAX_ROUTES = 64
 _PRINTABLE = bytes(range(0x21, 0x7F))
 _SHORT_LINE = 128
 _new = object.__new__
+_tuple = tuple.__new__
 
 
 class TypedFields:
@@ -46,11 +47,11 @@ class TypedFields:
         shape = headers.shape
         if shape is not None:
             headers.core = core = (
-                [_shaped_via(shape, headers.top_via), *_lower_vias(shape)],
+                [_shaped_via(shape, headers.top_via)],
                 _shaped_address(shape.from_, shape.from_tag),
                 _shaped_address(shape.to, shape.to_tag),
                 shape.call_id,
-                CSeq(int(shape.number), shape.method or shape.verb or ""),
+                _tuple(CSeq, (int(shape.number), shape.method or shape.verb)),
             )
             return core
         index = headers.index
@@ -122,7 +123,14 @@ class TypedFields:
             ParseError: there is none, there are more than 70, or one is malformed.
         """
         core = self.headers.core or self._read_core()
-        return core[0] if core is not None else self._read_vias()
+        if core is None:
+            return self._read_vias()
+        vias, shape = core[0], self.headers.shape
+        if shape is not None and shape.more is not None and len(vias) == 1:
+            vias += [
+                read_via(b":" + value.encode("latin-1")) for value in shape.more.split("\r\nVia: ")
+            ]
+        return vias
 
     @property
     def from_(self) -> NameAddress:
@@ -297,39 +305,40 @@ class TypedFields:
         self.headers.set("Content-Length", str(len(data)))
 
 
-def _shaped_via(shape: Shape, value: str) -> Via:
-    """Return the top Via of a shape, which has this value."""
-    via = _new(Via)
-    first, *pieces = value.split(";")
-    via.transport = first[8 : first.index(" ")]
-    via.host = shape.host
-    via.port = int(shape.port[1:]) if shape.port else None
-    via.parameters = parameters = {}
-    for piece in pieces:
-        name, equals, said = piece.partition("=")
-        parameters[name] = said if equals else None
-    return via
+class _ShapedAddress(NameAddress):
+    """The From or To of a shape: what else than the tag is asked for is cut out then."""
+
+    __slots__ = ("_value",)
+    _value: str
+
+    @property
+    def _display(self) -> bytes:  # type: ignore[override]
+        return self._value.rpartition("<")[0].rstrip(" ").encode("latin-1")
+
+    @property
+    def _raw_uri(self) -> bytes:  # type: ignore[override]
+        return self._value.rpartition("<")[2].partition(">")[0].encode("ascii")
 
 
 def _shaped_address(value: str, tag: str | None) -> NameAddress:
-    """Return the From or To of a shape."""
-    address = _new(NameAddress)
-    display, _, rest = value.rpartition("<")
-    address._display = display.rstrip(" ").encode("latin-1")
-    address._raw_uri = rest[: rest.index(">")].encode("ascii")
+    address = _new(_ShapedAddress)
+    address._value = value
     address._uri = None
     address.parameters = {} if tag is None else {"tag": tag}
     return address
 
 
-def _lower_vias(shape: Shape) -> list[Via]:
-    """Return all Via of a shape but the top one.
-
-    Raises:
-        ParseError: one is malformed.
-    """
-    values = shape.more.split("\r\nVia: ") if shape.more is not None else ()
-    return [read_via(b":" + value.encode("latin-1")) for value in values]
+def _shaped_via(shape: Shape, value: str) -> Via:
+    """Return the top Via of a shape, which has this value."""
+    via = _new(Via)
+    via.transport = value[8 : value.index(" ")]
+    via.host = shape.host
+    via.port = int(shape.port[1:]) if shape.port else None
+    via.parameters = parameters = {}
+    for piece in value.split(";")[1:]:
+        name, equals, said = piece.partition("=")
+        parameters[name] = said if equals else None
+    return via
 
 
 def recorded_routes(shape: Shape) -> list[bytes]:
@@ -345,13 +354,16 @@ def recorded_routes(shape: Shape) -> list[bytes]:
 
 def is_sound(shape: Shape) -> bool:
     """Tell whether what a shape has not looked at is well-formed too: lower Via, Record-Route."""
-    if shape.more is not None and "," in shape.more:
-        return False
+    if is_plain(shape):
+        return True
     try:
-        _lower_vias(shape)
+        for value in [] if shape.more is None else shape.more.split("\r\nVia: "):
+            if "," in value:
+                return False
+            read_via(b":" + value.encode("latin-1"))
         routes = recorded_routes(shape)
-        for value in routes:
-            NameAddress.parse(value).uri  # noqa: B018 - it may raise
+        for route in routes:
+            NameAddress.parse(route).uri  # noqa: B018 - it may raise
     except ParseError:
         return False
     return len(routes) <= MAX_ROUTES

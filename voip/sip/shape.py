@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["MAX_SHAPED_BYTES", "Shape", "shape_of"]
+__all__ = ["MAX_SHAPED_BYTES", "Shape", "is_plain", "shape_of"]
 
 # No URI, no line and no number of lines in it can be beyond the limits of the general parser.
 MAX_SHAPED_BYTES = 2048
@@ -153,7 +153,20 @@ def _numbered(pattern: str) -> str:
     return re.sub(r"<(\w+)>([?!])", condition, pattern)
 
 
+# Parameters of any name, of which none is said twice and no branch is empty.
+_MANY = (
+    r"(?:;(?!branch(?:[;\r]|$))(?P<name>[a-z][a-z0-9-]*+)(?:={value}|)"
+    r"(?![^\r>]*;(?P=name)(?![a-z0-9-]))){{0,6}}"
+)
+_VIAS = rf"(?:^|\r\nVia:[ ])SIP/2[.]0/[A-Z]++[ ]{_HOST}{_PORT}" + _MANY.format(value=_WORD)
+_ROUTES = (
+    rf"(?:^|(?<=>)(?:,[ ]?+|\r\nRecord-Route:[ ]))<sips?+:{_USER}{_HOST}{_PORT}"
+    + _MANY.format(value=r"[A-Za-z0-9_.!~*'()/:&+$-]++")
+    + ">"
+)
 _match = re.compile(_numbered(_PATTERN), re.VERBOSE).match
+_match_vias = re.compile(f"(?:{_VIAS}){{1,9}}").fullmatch
+_match_routes = re.compile(f"(?:{_ROUTES}){{1,16}}").fullmatch
 _FIELDS = len(Shape._fields)
 _new = tuple.__new__
 
@@ -172,3 +185,10 @@ def shape_of(data: bytes) -> tuple[Shape, int, int] | None:
     if end > len(data) or length > _MAX_BODY_BYTES:
         return None
     return shape, begin, end
+
+
+def is_plain(shape: Shape) -> bool:
+    """Tell whether all other Via and Record-Route are of the usual form, as nearly all are."""
+    if shape.more is not None and _match_vias(shape.more) is None:
+        return False
+    return shape.routes is None or _match_routes(shape.routes) is not None

@@ -111,10 +111,8 @@ class ServerTransaction(Transaction):
 
     __slots__ = ("identity", "trusted")
 
-    def __init__(self, layer: Steps, kind: Kind, key: Hashable, flow: Flow) -> None:
-        super().__init__(layer, kind, key, flow)
-        self.identity: Hashable = None
-        self.trusted = False
+    identity: Hashable
+    trusted: bool
 
     @property
     def answered(self) -> bool:

@@ -122,7 +122,7 @@ class Transactions:
         """Follow a request of a peer; `trying` is the silence after which an INVITE gets a 100."""
         invite = request.method == "INVITE"
         transaction = ServerTransaction(self, _INVITE_SERVER if invite else _SERVER, key, flow)
-        transaction.request = request
+        transaction.request, transaction.identity, transaction.trusted = request, None, False
         self.servers[key] = transaction
         if invite:
             transaction.state = _PROCEEDING
