@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 pytest_plugins = ["voip.testing.plugin"]
 
 REQUIRE_PEERS = os.environ.get("VOIP_REQUIRE_PEERS") == "1"
+
+
+def pytest_configure():
+    """Take signals as a terminal's programs do: `nohup` and `&` leave them ignored, also in peers."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)
