@@ -221,3 +221,13 @@ def test_line_is_restated_where_it_stands():
     assert headers.shape is None
     assert headers.text(0) is None
     assert headers["Call-ID"] == "d"
+
+
+@pytest.mark.parametrize("name", ["X-Other", "\u00e9", "Contact"])
+def test_what_is_removed_or_not_there_leaves_the_rest(name):
+    headers = usual()
+    before = list(usual().lines)
+    headers.remove(name)
+    assert headers.shape is None
+    assert headers.lines == [line for line in before if not line.startswith(name.encode())]
+    assert headers["Call-ID"] == "c@x"

@@ -104,7 +104,7 @@ class Headers:
             ValueError: as `add`.
         """
         self._lines = [_line(name, value) for name, value in items]
-        self._changed()
+        self._reset()
 
     @classmethod
     def of_lines(
@@ -113,7 +113,7 @@ class Headers:
         """Return headers made of whole lines that were checked before."""
         self = cls.__new__(cls)
         self._lines = lines
-        self._changed()
+        self._reset()
         self._index = index
         return self
 
@@ -133,9 +133,13 @@ class Headers:
         self._lines = self._index = self._via = self.core = self.contacts = None
         return self
 
-    def _changed(self) -> None:
+    def _reset(self) -> None:
         self._length = -1
         self._text = self._index = self._via = self.core = self.contacts = self.shape = None
+
+    def _changed(self) -> None:
+        self._lines = self.lines  # from now on they alone count
+        self._reset()
 
     def forget(self) -> None:
         """Let go of the index and of what was typed; both are made again when somebody asks."""
@@ -329,6 +333,7 @@ class Headers:
             index[key] = new
         lines[lines.index(old)] = new
         self._text = self._via = self.shape = None
+        self._length = -1
 
     def remove(self, name: str) -> None:
         """Take away every line with this name; none is fine."""
