@@ -60,7 +60,8 @@ LOAD_GENERATOR = wire("""
     Max-Forwards: 70
     Subject: Performance Test
     Content-Type: application/sdp
-""").replace(b"sip:sipp@127.0.0.1:5061\r\nMax", b"<sip:sipp@127.0.0.1:5061>\r\nMax")
+""")
+LOAD_GENERATOR = LOAD_GENERATOR.replace(b"Content-Length: ", b"Content-Length:    ")
 INSTANCE = wire("""
     INVITE sip:bob@198.51.100.7;transport=tcp SIP/2.0
     Via: SIP/2.0/TCP 192.0.2.1:49152;branch=z9hG4bK.aBc~1;rport
@@ -267,7 +268,6 @@ def test_shape_tells_what_routes_a_message():
         number="4711",
         verb=None,
         contact='"Alice" <sip:alice@10.0.0.5:5066>;expires=60',
-        contact_host="10.0.0.5",
         routes=shape.routes,
         length=str(len(SDP)),
         kind="application/sdp",
@@ -279,6 +279,24 @@ def test_shape_tells_what_routes_a_message():
     assert (shape.status_line, shape.method, shape.uri) == ("SIP/2.0 200 OK", None, None)
     assert shape_of(SOFTPHONE)[0].rport == ""
     assert repr(shape) == "<Shape>"
+
+
+@pytest.mark.parametrize(
+    ("contact", "host"),
+    [
+        (b"<sip:alice@10.0.0.5:5066;transport=UDP>", "10.0.0.5"),
+        (b'"A <sip:b@c>" <sips:d.example>', "d.example"),
+        (b'<sip:a@b>;+sip.instance="<urn:uuid:1>"', "b"),
+        (b"sip:alice@10.0.0.5:5066", "10.0.0.5"),
+        (b"sip:10.0.0.5", "10.0.0.5"),
+        (b"Alice <sip:10.0.0.5:5>", "10.0.0.5"),
+    ],
+)
+def test_host_of_a_contact(contact, host):
+    data = SOFTPHONE.replace(b"<sip:alice@10.0.0.5:5066;transport=UDP>", contact)
+    assert shape_of(data)[0].contact_host == Message.parse(data).contact.uri.host == host
+    check(data)
+    assert shape_of(data.replace(b"Contact:", b"X-Contact:"))[0].contact_host is None
 
 
 UNUSUAL = {
@@ -311,6 +329,10 @@ UNUSUAL = {
     "headers in the URI": (b"7:5060 SIP", b"7:5060?Subject=x SIP"),
     "two contacts": (b"transport=UDP>", b"transport=UDP>, <sip:b@c>"),
     "no brackets": (b"<sip:+4930123456@example.net>", b"sip:+4930123456@example.net"),
+    "bare with a parameter": (
+        b"<sip:alice@10.0.0.5:5066;transport=UDP>",
+        b"sip:alice@10.0.0.5:5066;transport=UDP",
+    ),
     "star": (b"<sip:alice@10.0.0.5:5066;transport=UDP>", b"*"),
     "old version": (b"SIP/2.0\r\nVia", b"SIP/1.0\r\nVia"),
     "old version in Via": (b"Via: SIP/2.0/", b"Via: SIP/1.0/"),

@@ -42,7 +42,6 @@ class Shape(NamedTuple):
         number: the digits of CSeq.
         verb: the method in CSeq of a response; None in a request, where it is the request's.
         contact: the value of Contact, which holds one address; None without one.
-        contact_host: its host.
         routes: the values of Record-Route, further lines as they stand; they are not checked.
         length: the digits of Content-Length.
         kind: type and subtype of Content-Type; None without one.
@@ -66,10 +65,15 @@ class Shape(NamedTuple):
     number: str
     verb: str | None
     contact: str | None
-    contact_host: str | None
     routes: str | None
     length: str
     kind: str | None
+
+    @property
+    def contact_host(self) -> str | None:
+        """The host of the Contact; None without one."""
+        match = None if self.contact is None else _match_host(self.contact)
+        return None if match is None else match[1]
 
     def __repr__(self) -> str:
         return "<Shape>"  # numbers must not get into a log
@@ -92,7 +96,6 @@ _PARAMETERS = (
 )
 _URI = rf"sips?+:{_USER}{_HOST}{_PORT}{_PARAMETERS}"
 _DISPLAY = rf"(?:{_QUOTED}[ ]?+|(?![ ])[A-Za-z0-9.!%*_+`'~ -]*+)"
-_CONTACT_URI = rf"sips?+:{_USER}(?P<contact_host>{_HOST}){_PORT}{_PARAMETERS}"
 # Those of RFC 5626, and one more; none can be said twice.
 _CONTACT_PARAMETERS = (
     rf"(?:;[+]sip[.]instance={_QUOTED}|)(?:;reg-id=[0-9]++|)"
@@ -117,7 +120,8 @@ _PATTERN = rf"""
   | Call-ID:[ ]<call_id>?(?P<call_id>[!-~]++)\r\n
   | CSeq:[ ]<number>?(?P<number>[0-9]{{1,9}}+)[ ]
       (?(method)(?P=method)|(?P<verb>[A-Z]{{2,20}}+))\r\n
-  | Contact:[ ]<contact>?(?P<contact>{_DISPLAY}<{_CONTACT_URI}>{_CONTACT_PARAMETERS})\r\n
+  | Contact:[ ]<contact>?(?P<contact>{_DISPLAY}<{_URI}>{_CONTACT_PARAMETERS}
+      |sips?+:{_USER}{_HOST}{_PORT})\r\n
   | Record-Route:[ ]<routes>?(?P<routes>{_TEXT}(?:\r\nRecord-Route:[ ]{_TEXT}){{0,8}})\r\n
   | Content-Length:[ ]*+<length>?(?P<length>0|[1-9][0-9]{{0,4}}+)\r\n
   | Content-Type:[ ]<kind>?(?P<kind>{_WORD}/{_WORD})\r\n
@@ -165,6 +169,7 @@ _ROUTES = (
     + ">"
 )
 _match = re.compile(_numbered(_PATTERN), re.VERBOSE).match
+_match_host = re.compile(rf"(?:{_DISPLAY}<|)sips?+:{_USER}({_HOST})").match
 _match_vias = re.compile(f"(?:{_VIAS}){{1,9}}").fullmatch
 _match_routes = re.compile(f"(?:{_ROUTES}){{1,16}}").fullmatch
 _FIELDS = len(Shape._fields)
