@@ -120,7 +120,8 @@ def test_logs_by_default(caplog):
 
     with caplog.at_level(logging.WARNING, "voip.watchdog"):
         asyncio.run(main())
-    (record,) = caplog.records
+    # A machine that is busy with something else may hold up the loop elsewhere, too.
+    (record,) = (one for one in caplog.records if one.file == __file__)
     assert "blocked" in record.message
     assert f"{__file__}:{record.line}" in record.message
     assert record.event == "loop_blocked"

@@ -393,7 +393,8 @@ def test_what_was_a_call_is_gone_with_it_and_not_at_a_garbage_collection():
         del leg, answered
         await asyncio.sleep(40)
         assert [one() for one in gone] == [None, None]
-        assert parts() == before
+        # What tests before this one left behind may go meanwhile.
+        assert all(now <= then for now, then in zip(parts(), before, strict=True))
 
     gc.collect()
     gc.disable()
