@@ -161,6 +161,22 @@ def test_a_read_may_close_the_reader(reads, gathering):
     assert not reads.loop.timers
 
 
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+def test_a_read_that_raises_is_not_the_last_one(reads, error):
+    def fail():
+        raise error
+
+    reads.rush()
+    reads.then = fail
+    with pytest.raises(error):
+        reads.loop.step(0.001)
+    reads.then = lambda: None
+    before = reads.count
+    for _ in range(10):
+        reads.loop.step(0.001)
+    assert reads.count == before + 10
+
+
 def test_a_loop_without_readers_says_so():
     class Proactor(asyncio.AbstractEventLoop):
         def add_reader(self, fd, callback, *args):

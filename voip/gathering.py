@@ -94,9 +94,14 @@ class GatheredReader:
             self._timer = self._loop.call_later(Gathering.WAIT, self._again)
 
     def _again(self) -> None:
-        left = self._read()
-        if self.closed:
-            return
+        left = False
+        try:
+            left = self._read()
+        finally:  # whatever it raised, a CancelledError too: nobody else would read again
+            if not self.closed:
+                self._go_on(left)
+
+    def _go_on(self, left: bool) -> None:
         if not self._gathering.woken(self._loop.time()):
             self._timer = None
             self._loop.add_reader(self._fd, self._readable)

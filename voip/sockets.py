@@ -246,9 +246,9 @@ class UdpSocket(asyncio.DatagramProtocol):
                 break
             except OSError as error:
                 self._receive_failed(error)
-                continue
-            self.datagram_received(data, address)
-            if self._sock is None:  # closed by what was received
+            else:
+                self.datagram_received(data, address)
+            if self._sock is None:  # closed by what was received, or lost
                 return False
         else:
             return True

@@ -574,6 +574,14 @@ def test_before_the_ack_what_is_said_leaves_and_silence_waits():
     )
 
 
+def test_a_column_of_samples_is_played_as_a_row():
+    rig = Rig()
+    assert rig.leg.play(np.full((160, 1), 0.25, np.float32))
+    rig.run(0.02)
+    assert rms(rig.link.audio()) > 0.2
+    assert not rig.leg.errors
+
+
 def test_where_nobody_is_one_packet_a_second_asks_again():
     rig = Rig()
     rig.run(0.1)

@@ -174,3 +174,21 @@ async def test_another_may_come_when_the_last_leaves(wheel):
     assert len(timers) == 1
     wheel.then = lambda: None
     wheel.ticker.stop()
+
+
+@virtual
+async def test_a_tick_that_is_cancelled_is_not_the_last_one(wheel):
+    def cancelled():
+        wheel.then = lambda: None
+        raise asyncio.CancelledError
+
+    wheel.loop.set_exception_handler(lambda *_: None)
+    wheel.then = cancelled
+    wheel.ticker.start()
+    await asyncio.sleep(0.0501)
+    assert len(wheel.ticks) == 10
+    wheel.ticker.stop()
+    wheel.ticker.start()
+    await asyncio.sleep(0.05)
+    assert len(wheel.ticks) == 20
+    wheel.ticker.stop()

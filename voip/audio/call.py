@@ -288,6 +288,8 @@ class AudioCall(RTPCall):
         Args:
             audio: float32[samples], mono, -1..1, at `codec.sample_rate_hz`.
         """
+        if audio.ndim != 1:  # a column, as some readers of files give
+            audio = audio.reshape(-1)
         if self._line or self._ended is not None or not self._playout.offer(audio):
             return False
         if self._engine is None:

@@ -71,7 +71,15 @@ class Ticker:
             self._timer = None
 
     def _due(self) -> None:
-        now, fired = self._loop.time(), self._timer
+        fired = self._timer
+        try:
+            self._make_up(self._loop.time())
+        finally:  # whatever a tick raised, a CancelledError too: every call needs the next one
+            if self._timer is fired:  # else a tick closed the ticker, and perhaps began anew
+                self._timer = self._loop.call_at(self._next, self._due) if self._users else None
+
+    def _make_up(self, now: float) -> None:
+        """Give every tick that is due."""
         if now - self._next > self._catch_up:
             skipped = math.ceil((now - self._catch_up - self._next) / self._interval)
             self.counters["ticks_skipped"] += skipped
@@ -85,5 +93,3 @@ class Ticker:
             except Exception as error:  # noqa: BLE001 - one bad tick must not stop the wheel
                 self.counters["tick_failed"] += 1
                 self._loop.call_exception_handler({"message": "a tick failed", "exception": error})
-        if self._timer is fired:  # else a tick closed the ticker, and perhaps began anew
-            self._timer = self._loop.call_at(self._next, self._due) if self._users else None

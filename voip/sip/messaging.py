@@ -57,7 +57,7 @@ class ApplicationRequests:
         machine = self._driver.machine
         self._driver.place(lambda now: machine.respond(transaction, response, now))
         if response.status_code >= 200:
-            del self._arrived[key]
+            self._arrived.pop(key, None)
 
     async def ask(self, request: Request, account: Account | None) -> Response:
         """Send a request and return its final response.
@@ -97,4 +97,5 @@ class ApplicationRequests:
 
 
 def _identity(message: Request | Response) -> Any:
-    return message.call_id, message.cseq, message.via.branch
+    via = message.via
+    return message.call_id, message.cseq, via.branch, via.sent_by
