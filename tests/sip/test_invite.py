@@ -34,6 +34,13 @@ def test_an_incoming_call_from_offer_to_bye(bench):
     bench.settle()
 
 
+def test_a_provisional_status_without_a_usual_phrase_rings_too(bench):
+    _, call = bench.invite()
+    bench.do(lambda _, now: call.ring(now, 150))
+    assert bench.sent[-1].status_code == 150
+    assert call.state == "ringing"
+
+
 def test_an_outgoing_call_from_invite_to_bye(bench):
     call = bench.dial(headers=[("Subject", "hello")])
     invite = bench.sent[0]

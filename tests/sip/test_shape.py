@@ -10,6 +10,7 @@ import pytest
 
 from voip.errors import ParseError
 from voip.machine import Flow
+from voip.sip.dialog import Dialog
 from voip.sip.fields import is_sound
 from voip.sip.messages import Message, Request
 from voip.sip.reception import mark_source
@@ -333,6 +334,7 @@ UNUSUAL = {
         b"<sip:alice@10.0.0.5:5066;transport=UDP>",
         b"sip:alice@10.0.0.5:5066;transport=UDP",
     ),
+    "tag in Contact": (b"transport=UDP>", b'transport=UDP>;tag=""'),
     "star": (b"<sip:alice@10.0.0.5:5066;transport=UDP>", b"*"),
     "old version": (b"SIP/2.0\r\nVia", b"SIP/1.0\r\nVia"),
     "old version in Via": (b"Via: SIP/2.0/", b"Via: SIP/1.0/"),
@@ -383,6 +385,43 @@ def test_what_is_unusual_has_no_shape(name):
     data = SOFTPHONE.replace(old, new)
     assert shape_of(data) is None
     assert Message.parse(data).headers.shape is None
+
+
+ROUTED = SOFTPHONE.replace(b"Max-Forwards", b"Record-Route: <sip:p.example;lr>\r\nMax-Forwards")
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        b"Record-Route:  <sip:a;lr>",
+        b"Record-Route: <sip:a;lr> ",
+        b'Record-Route: "a"  <sip:a;lr>,<sip:b;lr>',
+        b'Record-Route: "a\r\nRecord-Route: b" <sip:c;lr>',
+        b"Record-Route: <sip:a\r\nRecord-Route: ;lr>",
+        b"Record-Route: \r\nRecord-Route: <sip:a;lr>",
+        b"Record-Route: <sip:a;lr>,\r\nRecord-Route: <sip:b;lr>",
+        b"Record-Route: ,<sip:a;lr>\r\nRecord-Route: <sip:b;lr>",
+    ],
+)
+def test_each_route_line_is_read_by_itself(routes):
+    data = ROUTED.replace(b"Record-Route: <sip:p.example;lr>", routes)
+    assert Message.parse(ROUTED).headers.shape is not None
+    message, general = Message.parse(data), generally(data)
+    assert refusal(message) == refusal(general)
+    if refusal(general) is None:
+        check(data)
+        routes = [Dialog.answering(one, "tag").routes for one in (message, general)]
+        assert routes[0] == routes[1]
+
+
+def test_all_via_are_told_after_the_source_was_marked():
+    data = SOFTPHONE.replace(
+        b";rport\r\n", b";rport;received=10.0.0.1\r\nVia: SIP/2.0/UDP 1.2.3.4;branch=z9hG4bK1\r\n"
+    )
+    message = Message.parse(data)
+    assert message.headers.shape is not None
+    mark_source(message, FLOWS[0])
+    assert [via.host for via in message.vias] == ["192.0.2.1", "1.2.3.4"]
 
 
 LINES = dict(re.findall(rb"(?m)^([A-Z][A-Za-z-]+): ([^\r]+)\r$", SWITCH))

@@ -349,7 +349,9 @@ def recorded_routes(shape: Shape) -> list[bytes]:
     """
     if shape.routes is None:
         return []
-    return split_list(shape.routes.replace("\r\nRecord-Route: ", ", ").encode("latin-1"))
+    # Each line by itself: a quote that is not closed must not reach into the next one.
+    lines = (line.strip(" \t") for line in shape.routes.split("\r\nRecord-Route: "))
+    return [route for line in lines for route in split_list(line.encode("latin-1"))]
 
 
 def is_sound(shape: Shape) -> bool:

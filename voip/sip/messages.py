@@ -229,7 +229,11 @@ class Request(Message):
         Raises:
             ValueError: `to_tag` is no tag.
         """
-        first = f"SIP/2.0 {status} {STATUS_PHRASES[status]}"
+        phrase = STATUS_PHRASES.get(status)
+        if phrase is None:
+            first = status_line(status).decode("ascii")
+        else:
+            first = f"SIP/2.0 {status} {phrase}"
         return self._head(first, status, to_tag, lines, len(body)) + body
 
     def _head(self, first: str, status: int, to_tag: str | None, lines: str, length: int) -> bytes:

@@ -276,7 +276,8 @@ def _mark_any(request: Request, host: str, port: int) -> None:
     Raises:
         ParseError: a Via is missing or malformed.
     """
-    via, headers = request.via, request.headers
+    # All of them are read now: a shape, which tells the lower ones when asked, ends here.
+    via, headers = request.vias[0], request.headers
     parameters, held = via.parameters, headers.index["via"]
     if isinstance(held, list):
         first = next(line for line in held if line.partition(b":")[2].strip(b" \t"))

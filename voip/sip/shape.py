@@ -99,7 +99,7 @@ _DISPLAY = rf"(?:{_QUOTED}[ ]?+|(?![ ])[A-Za-z0-9.!%*_+`'~ -]*+)"
 # Those of RFC 5626, and one more; none can be said twice.
 _CONTACT_PARAMETERS = (
     rf"(?:;[+]sip[.]instance={_QUOTED}|)(?:;reg-id=[0-9]++|)"
-    rf"(?:;(?!reg-id=|[+]sip[.]instance=)[a-z.+-]++=(?:{_QUOTED}|{_WORD})|)"
+    rf"(?:;(?!reg-id=|tag=|[+]sip[.]instance=)[a-z.+-]++=(?:{_QUOTED}|{_WORD})|)"
 )
 # `<name>?` stands for: not if the group of that name was found before, since nothing may stand
 # twice; `<name>!` for: only if it was found.
