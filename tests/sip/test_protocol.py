@@ -405,6 +405,26 @@ def test_what_was_a_call_is_gone_with_it_and_not_at_a_garbage_collection():
         gc.enable()
 
 
+def test_who_will_not_wait_for_the_end_leaves_nothing_open():
+    async def main():
+        line = Line()
+        async with SIP().serve("127.0.0.2", 5060) as phone, line.serve("127.0.0.1", 5060):
+            await phone.dial("sip:line@127.0.0.1", call_class=Leg)
+            phone._driver.transports.close()  # nobody answers our BYE
+            driver = line._driver
+            closing = asyncio.ensure_future(line.close())
+            await asyncio.sleep(0.1)
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+            assert driver.watchdog._thread is None
+            assert driver.closed
+            assert driver.rtp.closed
+            assert all(udp.closed for udp in driver.transports._udp)
+
+    run_virtual(main())
+
+
 # Requests beside calls
 
 

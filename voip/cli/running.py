@@ -87,8 +87,11 @@ async def _interruptible(main: Coroutine[Any, Any, int], output: Output) -> int:
     output.stop = task.cancel
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        if number is None or signal.getsignal(number) is signal.SIG_IGN:
-            continue  # Windows, or `nohup`
+        if number is None:
+            continue  # Windows
+        # `nohup` means it; what a shell's `&` ignores is the keyboard, not who sends SIGINT.
+        if name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
+            continue
         # Windows, and threads other than the first, have no such thing: KeyboardInterrupt does it
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, task.cancel)

@@ -342,20 +342,22 @@ class SipDriver(Driver[Endpoint]):
         if self.registering is not None:
             self.registering.leave()
         self.command(lambda machine, now: machine.shutdown(now))
-        # The answers to BYE and REGISTER come when they come; nobody but us waits for them.
-        while not self.machine.idle and self.now < until:  # noqa: ASYNC110
-            await asyncio.sleep(min(0.02, drain_timeout))
-        # Whoever stores what was said has the two seconds of every hook, also when we go down.
-        hooks = self.ending - {asyncio.current_task()}
-        if hooks:
-            await asyncio.wait(hooks, timeout=HookRunner.GRACE)
-        self.watchdog.stop()
-        self.transports.close()
+        try:
+            # The answers to BYE and REGISTER come when they come; nobody but us waits for them.
+            while not self.machine.idle and self.now < until:  # noqa: ASYNC110
+                await asyncio.sleep(min(0.02, drain_timeout))
+            # Whoever stores what was said has the two seconds of every hook, also when we go down.
+            hooks = self.ending - {asyncio.current_task()}
+            if hooks:
+                await asyncio.wait(hooks, timeout=HookRunner.GRACE)
+        finally:  # whoever will not wait any longer leaves nothing open either
+            self.watchdog.stop()
+            self.transports.close()
+            self.resolver.close()
+            self.close()
+            self.rtp.close()
         await self.transports.wait_closed()
-        self.resolver.close()
-        self.close()
         await self.wait_closed()
-        self.rtp.close()
 
 
 def _of_call(method: str, *, with_response: bool = False) -> Callable[[Any, Any], None]:
