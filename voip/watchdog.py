@@ -136,6 +136,7 @@ class Watchdog:
             elif not self._named and now - self._free_at >= self._threshold:
                 self._named = True
                 self._name(frame, now - self._free_at)
+            del frame  # it holds whatever the loop was busy with, a call that is over for one
 
     def _ask(self) -> None:
         """Ask the loop for a sign of life; only when it seems busy, so that idle loops sleep on."""
