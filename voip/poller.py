@@ -7,6 +7,7 @@ each time it is called; a place in a `Poller` costs two system calls and one cal
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import select
 from collections.abc import Callable
@@ -79,12 +80,10 @@ class Poller:
             self._close()
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
-        epoll = select.epoll()
-        try:
+        with contextlib.ExitStack() as undo:
+            epoll = undo.enter_context(select.epoll())
             self._reader = GatheredReader(loop, epoll.fileno(), self._ready)
-        except BaseException:
-            epoll.close()
-            raise
+            undo.pop_all()
         self._epoll, self._loop = epoll, loop
 
     def _close(self) -> None:

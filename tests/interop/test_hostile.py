@@ -15,7 +15,7 @@ import time
 import pytest
 from peers.besieged import session
 from peers.ourselves import VoipEcho
-from peers.process import LOOPBACK
+from peers.process import LOOPBACK, until
 from peers.strangers import Stranger, StrangerOverTcp, request
 
 from voip.audio import EchoCall
@@ -85,8 +85,7 @@ async def test_connections_that_come_and_go_leave_nothing(tmp_path):
                 tcp._transport.abort()
             else:
                 tcp.close()
-        await asyncio.sleep(0.5)
-        assert len(os.listdir(fds)) <= before + 1
+        await until(lambda: len(os.listdir(fds)) <= before + 1, seconds=5, what="closed connections")
         await hears_itself(echo.port, 2)
         assert_quiet(echo)
 

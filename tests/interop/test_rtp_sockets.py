@@ -50,6 +50,12 @@ class Media:
                 await self.news.wait()
 
 
+def closed_port():
+    """Return an address where nobody listens."""
+    with bind_udp(LOOPBACK, 0) as closed:
+        return HostPort(*closed.getsockname())
+
+
 def free_range(pairs):
     """Return a range of ports in which nobody listens now."""
     for start in range(20000, 60000, 2 * pairs):
@@ -176,8 +182,7 @@ async def test_an_unreachable_peer_is_counted_and_the_call_goes_on(rtp):
     own = one.reserve(LOOPBACK)
     media = Media()
     own.bind(media)
-    with bind_udp(LOOPBACK, 0) as closed:
-        nowhere = HostPort(*closed.getsockname())
+    nowhere = closed_port()
     with bind_udp(LOOPBACK, 0) as peer:
         for number in range(20):
             own.send(packet(number), nowhere)
@@ -197,8 +202,7 @@ async def test_what_a_call_loses_in_its_first_tenth_of_a_second_is_not_asked_for
     own = one.reserve(LOOPBACK)
     media = Media()
     own.bind(media)
-    with bind_udp(LOOPBACK, 0) as closed:
-        nowhere = HostPort(*closed.getsockname())
+    nowhere = closed_port()
     with bind_udp(LOOPBACK, 0) as peer:
         for sent, lost in ((4, False), (5, True)):
             for number in range(sent):
@@ -213,8 +217,7 @@ async def test_what_a_call_loses_in_its_first_tenth_of_a_second_is_not_asked_for
 async def test_an_unreachable_rtcp_port_is_counted(rtp):
     one = await rtp()
     own = one.reserve(LOOPBACK)
-    with bind_udp(LOOPBACK, 0) as closed:
-        nowhere = HostPort(*closed.getsockname())
+    nowhere = closed_port()
     own.send_rtcp(RTCP, nowhere)
     async with asyncio.timeout(10):
         while not one.counters["media_unreachable"]:

@@ -344,6 +344,15 @@ def test_a_body_that_is_no_description_is_400():
     scripted(script)
 
 
+def test_it_is_400_also_where_stun_is_asked_first():
+    async def script(line, peer):
+        line.rtp_stun_server_address = ("127.0.0.77", 3478)
+        peer.request("INVITE", URI, body=b"v=0\r\nm=audio nonsense\r\n")
+        peer.ack(await peer.expect(400))
+
+    scripted(script)
+
+
 def test_a_second_stream_is_refused_in_its_place():
     async def script(line, peer):
         body = peer.sdp() + b"m=video 40002 RTP/AVP 99\r\na=rtpmap:99 H264/90000\r\n"

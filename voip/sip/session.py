@@ -141,7 +141,10 @@ class CallSession:
         try:
             self._reserve_for_answer()
             await self._find_public_address()
-        except (TransportError, ParseError) as error:
+        except ParseError as error:
+            self._refuse(error.status or 400, error)
+            return
+        except TransportError as error:
             self._refuse(503, error)
             return
         if self.ended is None:
@@ -223,7 +226,8 @@ class CallSession:
         driver = self.driver
         targets = await driver.targets(parse_uri(uri), account)
         self.outcome = driver.loop.create_future()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._give_up)
             body = await self._offer(driver.local_address(targets[0].host))
             call = driver.machine.call
             driver.place(
@@ -231,11 +235,9 @@ class CallSession:
                     call(uri, body=body, account=account, targets=targets, now=now)
                 )
             )
-            return await self.outcome
-        except BaseException:
-            self.outcome.cancel()
-            self.give_up()
-            raise
+            leg = await self.outcome
+            undo.pop_all()
+        return leg
 
     async def _offer(self, local_host: str) -> bytes:
         """Reserve a media socket and return the offer for an INVITE.
@@ -420,8 +422,10 @@ class CallSession:
         """BYE, CANCEL or a final response, by the state of the call; nothing when it is over."""
         self.driver.place(lambda now: self._sip_call.hang_up(now, cause))
 
-    def give_up(self) -> None:
+    def _give_up(self) -> None:
         """Nobody waits for the answer to our call any more: take it back, or end it."""
+        if self.outcome is not None:
+            self.outcome.cancel()
         if self.call is None:
             self._release()  # the INVITE never left
         elif self.ended is None:
