@@ -85,7 +85,9 @@ async def test_connections_that_come_and_go_leave_nothing(tmp_path):
                 tcp._transport.abort()
             else:
                 tcp.close()
-        await until(lambda: len(os.listdir(fds)) <= before + 1, seconds=5, what="closed connections")
+        await until(
+            lambda: len(os.listdir(fds)) <= before + 1, seconds=5, what="closed connections"
+        )
         await hears_itself(echo.port, 2)
         assert_quiet(echo)
 
