@@ -114,6 +114,12 @@ class Bench:
             self.drain()
         self.now = end
 
+    @property
+    def served(self):
+        """Keys of all server transactions, those too that only wait for repeats."""
+        transactions = self.machine.core.transactions
+        return {*transactions.servers, *transactions.lingering}
+
     # The far end
 
     def hear(self, message, flow=None):

@@ -212,9 +212,6 @@ class ClientRequest:
         if not self.done:
             self._next_or_fail(reason, now)
 
-    def ack_received(self, transaction: object, request: Request, now: float) -> None:
-        """No ACK comes to a client."""
-
     # Steps
 
     def _wait(self, length: float, reason: str, now: float) -> None:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from voip.sip.invite import Call
     from voip.sip.messages import Request
     from voip.sip.settings import EndpointSettings
-    from voip.sip.transactions import ServerTransaction
 
 __all__ = ["Core"]
 
@@ -65,7 +64,7 @@ class Core:
         self.admission = Admission(
             settings.admission or AdmissionSettings(peers=settings.peers), self.counters
         )
-        self.transactions.on_server_gone = self._server_gone
+        self.transactions.on_server_gone = self.admission.give_transaction
         self.close_flow: Callable[[Flow, str, float], None] = _no_flow
         self.allow = ", ".join(self.methods)
         self._contacts: dict[tuple[str, HostPort, bool], str] = {}
@@ -96,9 +95,6 @@ class Core:
     def uses(self, flow: Flow) -> bool:
         """Tell whether a call lives on a connection; asked only when it has been idle for long."""
         return any(call.flow == flow for call in self.calls)
-
-    def _server_gone(self, transaction: ServerTransaction) -> None:
-        self.admission.give_transaction(transaction.trusted)
 
     def token(self, client: ClientRequest) -> int:
         """Return a fresh number under which a client request is answered."""

@@ -247,10 +247,11 @@ class Endpoint:
 
     def sizes(self) -> dict[str, int]:
         """Return how many there are of everything that must be gone in the end."""
-        core = self.core
+        core, transactions = self.core, self.core.transactions
+        servers = len(transactions.servers) + len(transactions.lingering)
         return {
-            "transactions": len(core.transactions.clients) + len(core.transactions.servers),
-            "merged": len(core.transactions.merged),
+            "transactions": len(transactions.clients) + servers,
+            "merged": len(transactions.merged),
             "dialogs": len(core.dialogs),
             "calls": len(core.calls),
             "requests": len(core.clients),

@@ -109,6 +109,7 @@ class Call(Commands):
         call.flow = flow
         call.invitation = Invitation(core, call, transaction, now)
         transaction.user = call
+        transaction.tag = call.local_tag
         dialog = call.dialog = Dialog.answering(request, call.local_tag)
         shape = request.headers.shape
         if shape is None:
@@ -186,10 +187,6 @@ class Call(Commands):
             self._refuse(487, EndCause.CANCELLED, now)
         elif offer is not None and target is offer.transaction and not offer.answered:
             offer.refuse(now, 487)
-
-    def ack_received(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """Take an ACK that came under the branch of the INVITE (RFC 2543 peers)."""
-        self.acknowledged_by_peer(request, now)
 
     def acknowledged_by_peer(self, request: Request, now: float) -> None:
         """Take the ACK for a 2xx of ours."""

@@ -41,6 +41,7 @@ class Reception:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.closed = False
+        core.transactions.on_ack = self._acknowledged_by_branch
 
     def take(self, request: Request, flow: Flow, now: float) -> None:
         """Take one request."""
@@ -60,7 +61,7 @@ class Reception:
         mark_source(request, flow)
         key = server_key(request, flow)
         method = request.method
-        transaction = core.transactions.servers.get(key)
+        transaction = core.transactions.server(key, flow)
         if transaction is not None:
             given = Input.ACK if method == "ACK" else Input.REQUEST
             core.transactions.step(transaction, given, now, request)
@@ -145,10 +146,19 @@ class Reception:
             return
         call.acknowledged_by_peer(request, now)
 
+    def _acknowledged_by_branch(
+        self, transaction: ServerTransaction, request: Request, now: float
+    ) -> None:
+        """Take the ACK of a peer of RFC 2543's days, which may lack our tag too."""
+        call_id, from_tag, _, _ = request.routing
+        call = self.core.dialogs.get((call_id, transaction.tag or "", from_tag))
+        if call is not None:
+            call.acknowledged_by_peer(request, now)
+
     def _cancelled(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
         """RFC 3261 §9.2: by branch; the rest must agree, since a branch can be guessed."""
         core = self.core
-        target = core.transactions.servers.get(server_key(request, flow, "INVITE"))
+        target = core.transactions.server(server_key(request, flow, "INVITE"), flow)
         if target is None or target.identity != _identity(request.routing, "INVITE"):
             self._refuse(request, flow, 481, "cancel_unmatched")
             return
@@ -156,8 +166,7 @@ class Reception:
         if transaction is None:
             return
         call = target.user
-        tag = call.local_tag if isinstance(call, Call) else None
-        core.transactions.respond(transaction, request.respond(200, to_tag=tag), now)
+        core.transactions.respond(transaction, request.respond(200, to_tag=target.tag), now)
         if isinstance(call, Call):
             call.cancelled(target, now)
 
@@ -175,7 +184,6 @@ class Reception:
         if transaction is None:
             return
         method = request.method
-        transaction.identity = (call_id, tag, number, method)
         if not call.in_order(tag, number):
             # RFC 3261 §12.2.2; an equal number is a copy that came another way.
             core.counters["request.cseq_out_of_order"] += 1
@@ -184,6 +192,7 @@ class Reception:
             core.transactions.answer(transaction, 200, request.answer(200), now)
             call.ended_by_peer(now)
         elif method == "INVITE":
+            transaction.identity = (call_id, tag, number, method)
             call.invited(request, transaction, flow, now)
         elif method == "OPTIONS":
             response = request.respond(200, headers=self._abilities())
@@ -215,7 +224,7 @@ class Reception:
             transaction = self._serve(request, key, flow, now)
             if transaction is not None:
                 transaction.identity = identity
-                core.transactions.merged[identity] = transaction
+                core.transactions.merged[identity] = key
                 core.transactions.bound(transaction, now)
                 core.happened.append(RequestArrived(transaction, request))
 
@@ -234,7 +243,7 @@ class Reception:
             core.admission.give_invite(flow)
             return
         transaction.identity = identity
-        core.transactions.merged[identity] = transaction
+        core.transactions.merged[identity] = key
         Call.offered(core, request, flow, transaction, now)
 
     def _abilities(self) -> list[tuple[str, str]]:

@@ -166,6 +166,7 @@ class RemoteOffer:
         self.request = request
         self.transaction = transaction
         transaction.user = call
+        transaction.tag = call.local_tag
         self.acceptance: Acceptance | None = None
         self.timer: Timer | None = core.timers.start(
             now, core.settings.timing.give_up, "unanswered offer", self

@@ -43,9 +43,6 @@ class TransactionUser(Protocol):
     def transaction_failed(self, transaction: Transaction, reason: str, now: float) -> None:
         """Learn that it ended without a final response: `timeout` or `transport`."""
 
-    def ack_received(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """Take an ACK that came under the branch of an accepted INVITE."""
-
 
 class Transaction:
     """One transaction: its state, its two timers, and the bytes that it repeats.
@@ -105,14 +102,18 @@ class ServerTransaction(Transaction):
 
     Attributes:
         identity: Call-ID, From tag, CSeq: what a CANCEL or another copy of the request shares
-            with it (§9.2, §8.2.2.2).
+            with it (§9.2, §8.2.2.2); None where neither can come.
+        tag: the To tag of our responses, where they make or meet a dialog.
         trusted: in which budget it is counted.
     """
 
-    __slots__ = ("identity", "trusted")
+    __slots__ = ("identity", "tag", "trusted")
 
-    identity: Hashable
-    trusted: bool
+    def __init__(self, layer: Steps, kind: Kind, key: Hashable, flow: Flow) -> None:
+        super().__init__(layer, kind, key, flow)
+        self.identity: Hashable = None
+        self.tag: str | None = None
+        self.trusted = False
 
     @property
     def answered(self) -> bool:

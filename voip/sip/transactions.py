@@ -4,8 +4,10 @@ Machines in this module and what feeds them:
 
 - *INVITE client* and *non-INVITE client*: `Transactions.request` starts one; responses reach it by
   the branch of their top Via and the method of their CSeq (§17.1.3).
-- *INVITE server* and *non-INVITE server*: `Transactions.serve` starts one; repeats and ACKs reach
-  it by `server_key` (§17.2.3), the user's responses by `Transactions.respond`.
+- *INVITE server* and *non-INVITE server*: `Transactions.serve` starts one; `Transactions.server`
+  finds it for repeats and ACKs by `server_key` (§17.2.3); the user's responses come by
+  `Transactions.respond`. One that has answered and only waits for repeats (timers J and L) is kept
+  by `voip.sip.lingering`.
 
 Each follows its table in `voip.sip.tables`. What a table does not hold is ignored and counted when
 it came from a peer or a clock, and is a `LocalProtocolError` when it came from our own side.
@@ -21,6 +23,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from voip.errors import LocalProtocolError
+from voip.sip.lingering import Entry, Lingering
 from voip.sip.tables import TABLES, Input, Kind, State, Table
 from voip.sip.transaction import (
     ClientTransaction,
@@ -53,7 +56,7 @@ _TERMINATED, _PROCEEDING, _TRYING = State.TERMINATED, State.PROCEEDING, State.TR
 _INVITE_SERVER, _SERVER = Kind.INVITE_SERVER, Kind.SERVER
 _SEND_PROVISIONAL, _SEND_SUCCESS = Input.SEND_PROVISIONAL, Input.SEND_SUCCESS
 _SEND_FAILURE, _TIMER_100 = Input.SEND_FAILURE, Input.TIMER_100
-_TIMER_J, _TIMER_L = Input.TIMER_J, Input.TIMER_L
+_TIMER_J = Input.TIMER_J
 
 _Action = Callable[["Transactions", Any, float, Any], None]
 _Rules = dict[State, dict[str, tuple[State, _Action]]]
@@ -82,9 +85,11 @@ class Transactions:
         self.send = send
         self.clients: dict[Hashable, ClientTransaction] = {}
         self.servers: dict[Hashable, ServerTransaction] = {}
-        self.merged: dict[Hashable, ServerTransaction] = {}
+        self.lingering = Lingering(timers, self._waited)
+        self.merged: dict[Hashable, Hashable] = {}
         self._by_path: dict[Hashable, dict[Transaction, None]] = {}
-        self.on_server_gone: Callable[[ServerTransaction], None] | None = None
+        self.on_server_gone: Callable[[bool], None] = _nobody
+        self.on_ack: Callable[[ServerTransaction, Request, float], None] = _nobody
 
     # Starting one
 
@@ -122,7 +127,7 @@ class Transactions:
         """Follow a request of a peer; `trying` is the silence after which an INVITE gets a 100."""
         invite = request.method == "INVITE"
         transaction = ServerTransaction(self, _INVITE_SERVER if invite else _SERVER, key, flow)
-        transaction.request, transaction.identity, transaction.trusted = request, None, False
+        transaction.request = request
         self.servers[key] = transaction
         if invite:
             transaction.state = _PROCEEDING
@@ -139,6 +144,19 @@ class Transactions:
     def bound(self, transaction: ServerTransaction, now: float) -> None:
         """Give a non-INVITE server transaction a deadline while its user thinks."""
         transaction.limit = self.timers.start(now, self.timing.give_up, Input.TIMER_J, transaction)
+
+    def server(self, key: Hashable, flow: Flow) -> ServerTransaction | None:
+        """Return the server transaction of a key, as `step` takes it.
+
+        Args:
+            key: from `server_key`.
+            flow: over which the message came; one that lingers answers there (RFC 3581 §4).
+        """
+        transaction = self.servers.get(key)
+        if transaction is not None:
+            return transaction
+        entry = self.lingering.get(key)
+        return None if entry is None else _recall(self, key, entry, flow)
 
     # Feeding one
 
@@ -207,14 +225,19 @@ class Transactions:
         self._stop(transaction)
         if type(transaction) is ServerTransaction:
             self.servers.pop(transaction.key, None)
-            if self.merged.get(transaction.identity) is transaction:
-                del self.merged[transaction.identity]
-            if self.on_server_gone is not None:
-                self.on_server_gone(transaction)
+            self._unmerge(transaction.key, transaction.identity)
+            self.on_server_gone(transaction.trusted)
             if not transaction.flow.reliable:
                 return
         else:
             self.clients.pop(transaction.key, None)
+        self._leave(transaction)
+
+    def _unmerge(self, key: Hashable, identity: Hashable) -> None:
+        if identity is not None and self.merged.get(identity) == key:
+            del self.merged[identity]
+
+    def _leave(self, transaction: Transaction) -> None:
         path = _path(transaction.flow)
         peers = self._by_path.get(path)
         if peers is not None:
@@ -237,6 +260,21 @@ class Transactions:
             transaction.limit = self.timers.start(now, length, reason, transaction)
         else:
             self.step(transaction, reason, now)
+
+    def _retire(self, transaction: ServerTransaction, data: bytes, now: float) -> None:
+        """Keep of an answered one what its repeats need (timers J and L)."""
+        self._stop(transaction)
+        if self.servers.pop(transaction.key, None) is None:
+            return
+        if transaction.flow.reliable:
+            self._leave(transaction)
+        until = now + self.timing.give_up
+        entry = (until, transaction.trusted, transaction.identity, transaction.tag, data)
+        self.lingering.add(transaction.key, entry)
+
+    def _waited(self, key: Hashable, entry: Entry) -> None:
+        self._unmerge(key, entry[2])
+        self.on_server_gone(entry[1])
 
     # Actions of both sides
 
@@ -345,7 +383,7 @@ class Transactions:
         """Send the 2xx once and absorb repeated INVITEs (timer L); repeating it is the user's."""
         transaction.data = b""
         transaction.request = None
-        self._linger(transaction, self.timing.give_up, _TIMER_L, now)
+        self._retire(transaction, b"", now)
         self.send(transaction.flow, message)
 
     def send_failure(self, transaction: ServerTransaction, now: float, message: Any) -> None:
@@ -365,21 +403,35 @@ class Transactions:
         self._linger(transaction, length, Input.TIMER_I, now)
 
     def pass_ack(self, transaction: ServerTransaction, now: float, message: Any) -> None:
-        """Hand an ACK for a 2xx to the user."""
-        if transaction.user is not None:
-            transaction.user.ack_received(transaction, message, now)
+        """Hand on an ACK for a 2xx that came under the branch of the INVITE (RFC 6026 §7.1)."""
+        self.on_ack(transaction, message, now)
 
     def send_final(self, transaction: ServerTransaction, now: float, message: Any) -> None:
         """Send the final response and keep it for repeats (timer J)."""
         transaction.data = message
         transaction.request = None
-        length = 0.0 if transaction.flow.reliable else self.timing.give_up
-        self._linger(transaction, length, _TIMER_J, now)
+        if transaction.flow.reliable:
+            self._linger(transaction, 0.0, _TIMER_J, now)
+        else:
+            self._retire(transaction, message, now)
         self.send(transaction.flow, message)
 
 
 def _path(flow: Flow) -> Hashable:
     return flow.number or flow.remote
+
+
+def _recall(layer: Transactions, key: Hashable, entry: Entry, flow: Flow) -> ServerTransaction:
+    """Return a transaction that lingers as what it was, for one step."""
+    invite = isinstance(key, tuple) and key[-1] == "INVITE"
+    transaction = ServerTransaction(layer, _INVITE_SERVER if invite else _SERVER, key, flow)
+    transaction.state = State.ACCEPTED if invite else State.COMPLETED
+    _, transaction.trusted, transaction.identity, transaction.tag, transaction.data = entry
+    return transaction
+
+
+def _nobody(*_: Any) -> None:
+    """Be told nothing: the endpoint has not taken over yet."""
 
 
 def _compile(table: Table) -> _Rules:

@@ -1,0 +1,150 @@
+"""Answered server transactions as plain values: what still finds them, and that they end."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+
+import pytest
+
+from tests.sip.conftest import SDP
+from voip.machine import Timers
+from voip.sip.lingering import Lingering
+from voip.sip.tables import TABLES, Input, Kind, State
+from voip.types import HostPort
+
+
+class Gone:
+    """A table, and which of its entries ended when."""
+
+    def __init__(self):
+        self.timers = Timers()
+        self.keys = []
+        self.table = Lingering(self.timers, lambda key, entry: self.keys.append((key, entry[4])))
+
+    def add(self, key, at, data=b""):
+        self.table.add(key, (at, True, None, None, data))
+
+    def advance(self, now):
+        for timer in self.timers.due(now):
+            timer.owner.expired(timer.reason, now)
+
+
+def test_each_ends_at_its_own_moment_and_one_timer_serves_all():
+    bed = Gone()
+    for key, at in enumerate((32.0, 32.0, 33.5)):
+        bed.add(key, at, b"%d" % key)
+    assert (len(bed.timers), len(bed.table), list(bed.table)) == (1, 3, [0, 1, 2])
+    bed.advance(31.999)
+    assert bed.keys == []
+    bed.advance(32.0)
+    assert bed.keys == [(0, b"0"), (1, b"1")]
+    assert (bed.table.get(0), bed.table.get(2)) == (None, (33.5, True, None, None, b"2"))
+    assert bed.timers.deadline().at == 33.5
+    bed.advance(40.0)
+    assert (bed.keys[-1], len(bed.table), bed.timers.deadline()) == ((2, b"2"), 0, None)
+    bed.add(0, 72.0)
+    assert bed.timers.deadline().at == 72.0
+
+
+def test_the_garbage_collector_has_nothing_to_walk_over(bench):
+    request, call = bench.invite()
+    bench.do(lambda _, now: call.accept(now, SDP))
+    bench.hear(bench.ack(request, bench.sent[-1]))
+    bench.hear(bench.inside(call, "BYE"))
+    transactions = bench.machine.core.transactions
+    assert not transactions.servers
+    gc.collect()
+    assert len(transactions.lingering) == 2
+    for key in transactions.lingering:
+        assert not gc.is_tracked(key)
+        assert not gc.is_tracked(transactions.lingering.get(key))
+
+
+@pytest.mark.parametrize("given", [Input.REQUEST, Input.ACK, Input.SEND_SUCCESS])
+@pytest.mark.parametrize(
+    ("method", "kind", "state"),
+    [
+        ("INVITE", Kind.INVITE_SERVER, State.ACCEPTED),
+        ("OPTIONS", Kind.SERVER, State.COMPLETED),
+    ],
+)
+def test_it_follows_its_table_like_any_other(bench, method, kind, state, given):
+    call = bench.answered()
+    request = bench.inside(call, method, body=SDP if method == "INVITE" else b"")
+    bench.hear(request)
+    if method == "INVITE":
+        bench.do(lambda _, now: call.answer_offer(now, SDP))
+    transactions = bench.machine.core.transactions
+    key = next(key for key in transactions.lingering if key[0] == request.branch)
+    transaction = transactions.server(key, bench.flow)
+    assert (transaction.kind, transaction.state) == (kind, state)
+    taken = bench.do(lambda _, now: transactions.step(transaction, given, now, request))
+    assert taken is ((state, given) in TABLES[kind])
+
+
+def test_a_repeat_from_another_port_is_answered_there(bench):
+    call = bench.answered()
+    bye = bench.inside(call, "BYE")
+    bench.hear(bye)
+    moved = dataclasses.replace(bench.flow, remote=HostPort(bench.flow.remote.host, 40_000))
+    bench.forget()
+    bench.hear(bye, moved)
+    assert bench.names() == ["200 BYE"]
+    assert bench.flows[-1] == moved
+
+
+def test_a_late_cancel_gets_its_200_with_the_tag_of_the_2xx(bench):
+    request, call = bench.invite()
+    bench.do(lambda _, now: call.accept(now, SDP))
+    accepted = bench.sent[-1]
+    bench.hear(bench.request("CANCEL", branch=request.branch))
+    assert bench.names()[-1] == "200 CANCEL"
+    assert bench.sent[-1].to.tag == accepted.to.tag
+    assert call.state == "answered"
+
+
+def test_a_cancel_of_somebody_elses_call_meets_nothing(bench):
+    request, call = bench.invite()
+    bench.do(lambda _, now: call.accept(now, SDP))
+    bench.hear(bench.request("CANCEL", branch=request.branch, call_id="another@peer"))
+    assert bench.names()[-1] == "481 CANCEL"
+
+
+def test_an_ack_by_the_branch_reaches_its_call_without_our_tag_too(bench):
+    request, call = bench.invite()
+    bench.do(lambda _, now: call.accept(now, SDP))
+    bench.hear(bench.request("ACK", branch=request.branch))
+    assert call.state == "confirmed"
+    bench.do(lambda _, now: call.hang_up(now))
+    bench.reply(200)
+    bench.hear(bench.request("ACK", branch=request.branch))  # the call is gone: nothing happens
+    assert bench.finished() == [("local_hangup", None)]
+
+
+def test_a_fork_of_an_answered_invite_is_merged_until_timer_l(bench):
+    bench.answered()
+    bench.run(31.9)
+    bench.hear(bench.request("INVITE", body=SDP))
+    assert bench.names()[-1] == "482 INVITE"
+    bench.run(0.2)
+    assert bench.machine.sizes()["merged"] == 0
+    bench.hear(bench.request("INVITE", body=SDP))
+    assert bench.told().count("CallOffered") == 2
+
+
+def test_it_counts_in_its_budget_until_it_ends(kit):
+    bench = kit.Bench(start=0.0)
+    budget = bench.machine.core.admission._transactions
+    bench.hear(bench.inside(bench.answered(), "BYE"))
+    assert budget == [0, 2]
+    bench.run(32.1)
+    assert budget == [0, 0]
+    bench.settle()
+
+
+def test_a_lost_connection_leaves_those_that_linger_alone(kit):
+    bench = kit.Bench("TCP")
+    bench.answered()
+    assert len(bench.machine.core.transactions.lingering) == 1
+    assert bench.machine.core.transactions.path_lost(bench.flow, bench.now) == 0
