@@ -56,6 +56,9 @@ logger = logging.getLogger(__name__)
 _LINUX = sys.platform == "linux"
 _HAS_POLL = hasattr(select, "poll")
 _QUESTIONS = 2
+# Answers that wait for the end of a wake-up: the first datagram wakes its reader, which costs twice
+# what a datagram costs otherwise; more of them would keep the first one waiting too long.
+_HELD_DATAGRAMS = 8
 
 
 class UdpSocket(asyncio.DatagramProtocol):
@@ -100,6 +103,7 @@ class UdpSocket(asyncio.DatagramProtocol):
     _tells_errors = False
     _has_more: Callable[[int], Sized]
     _questions = 0
+    _held: list[tuple[bytes, Address]] | None = None
 
     # Opening and closing
 
@@ -197,6 +201,8 @@ class UdpSocket(asyncio.DatagramProtocol):
     def close(self) -> None:
         """Stop reading and close the socket. Idempotent."""
         self.closed = True
+        if self._held:
+            self._let_go()
         sock, self._sock = self._sock, None
         if sock is not None and self._opening is None:
             if self._reading:
@@ -230,7 +236,15 @@ class UdpSocket(asyncio.DatagramProtocol):
     # In
 
     def _readable(self) -> bool:
-        """Read what is there, up to a bound; True when there may be more."""
+        """Read what is there, up to a bound, and answer together; True when there may be more."""
+        self._held = []
+        try:
+            return self._read_all()
+        finally:
+            self._let_go()
+            self._held = None
+
+    def _read_all(self) -> bool:
         sock = self._sock
         if sock is None:
             return False
@@ -322,7 +336,26 @@ class UdpSocket(asyncio.DatagramProtocol):
     # Out
 
     def send(self, data: bytes, address: Address) -> None:
-        """Send one datagram at once. Never raises: what fails is counted, or reported as lost."""
+        """Send one datagram. Never raises: what fails is counted, or reported as lost.
+
+        It leaves at once; answers to what a wake-up reads leave together, at its end at the latest.
+        """
+        held = self._held
+        if held is None:
+            self._send(data, address)
+            return
+        held.append((data, address))
+        if len(held) >= _HELD_DATAGRAMS:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        held = self._held
+        if held:
+            self._held = []
+            for data, address in held:
+                self._send(data, address)
+
+    def _send(self, data: bytes, address: Address) -> None:
         sock = self._sock
         if sock is None:
             self._send_by_transport(data, address)

@@ -23,6 +23,9 @@ from voip.types import HostPort, canonical_ip
 
 __all__ = ["Census", "StreamConnection", "StreamLimits", "connect_stream"]
 
+# Answers that leave together, in one system call and, over TLS, in one record.
+_HELD_WRITES = 8
+
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class StreamLimits:
@@ -139,6 +142,7 @@ class StreamConnection(asyncio.Protocol):
         self._reason = ""
         self._stalled = False
         self._gathering = Gathering()
+        self._held: list[bytes] | None = None
         self._reading_on: asyncio.TimerHandle | None = None
 
     # asyncio.Protocol
@@ -191,10 +195,18 @@ class StreamConnection(asyncio.Protocol):
         self._flush_tls()
 
     def data_received(self, data: bytes) -> None:
-        """Decrypt where there is TLS, and pass on."""
+        """Decrypt where there is TLS, pass on, and write the answers together."""
         if self._ended:
             return
         self._gather()
+        self._held = []
+        try:
+            self._received(data)
+        finally:
+            self._let_go()
+            self._held = None
+
+    def _received(self, data: bytes) -> None:
         tls = self._tls
         if tls is None:
             self.owner.connection_received(self, data)
@@ -322,6 +334,20 @@ class StreamConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Queue bytes; a peer that leaves too many unread loses its connection."""
+        held = self._held
+        if held is None:
+            self._write(data)
+            return
+        held.append(data)
+        if len(held) >= _HELD_WRITES:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._held:
+            held, self._held = self._held, []
+            self._write(b"".join(held))
+
+    def _write(self, data: bytes) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
             self.owner.counters["write_after_close"] += 1
@@ -348,6 +374,9 @@ class StreamConnection(asyncio.Protocol):
             return
         if transport.is_closing():
             return
+        self._let_go()
+        if self._ended:
+            return
         if self._tls is not None:
             self._tls.close()
             self._flush_tls()
@@ -357,6 +386,8 @@ class StreamConnection(asyncio.Protocol):
     def abort(self, reason: str) -> None:
         """End the connection now; what is queued is lost."""
         self._reason = self._reason or reason
+        if self._held:
+            self._held = []
         transport = self._transport
         if transport is not None:
             transport.abort()
