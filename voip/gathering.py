@@ -3,7 +3,9 @@
 A process that is woken for each of five thousand datagrams a second finds its caches cold each
 time: that costs more than what it does (measured on a virtual machine: 77 µs of work for a call,
 100 µs of cold starts). Read once a millisecond, they come five at a time. Below 1,400 wake-ups a
-second nothing waits.
+second nothing waits. It is for media and for streams: requests over UDP come in bursts already, and
+their answers leave together, so that waiting only made the slowest calls slower (p95 2.5 ms instead
+of 1.8 at 4,650 calls a second, for the same CPU).
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ class GatheredReader:
         loop: the event loop.
         fd: the descriptor, not blocking.
         read: reads what is there; returns True when it stopped before the end, and may close this.
+        gathers: False to read at once always.
 
     Raises:
         NotImplementedError: the loop has no readers.
@@ -68,12 +71,19 @@ class GatheredReader:
 
     __slots__ = ("_fd", "_gathering", "_loop", "_read", "_timer", "closed")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, read: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        fd: int,
+        read: Callable[[], bool],
+        *,
+        gathers: bool = True,
+    ) -> None:
         self.closed = False
         self._loop = loop
         self._fd = fd
         self._read = read
-        self._gathering = Gathering()
+        self._gathering = Gathering() if gathers else None
         self._timer: asyncio.Handle | None = None
         loop.add_reader(fd, self._readable)
 
@@ -89,7 +99,8 @@ class GatheredReader:
 
     def _readable(self) -> None:
         self._read()
-        if not self.closed and self._gathering.woken(self._loop.time()):
+        gathering = self._gathering
+        if gathering is not None and not self.closed and gathering.woken(self._loop.time()):
             self._loop.remove_reader(self._fd)
             self._timer = self._loop.call_later(Gathering.WAIT, self._again)
 
@@ -102,6 +113,7 @@ class GatheredReader:
                 self._go_on(left)
 
     def _go_on(self, left: bool) -> None:
+        assert self._gathering is not None
         if not self._gathering.woken(self._loop.time()):
             self._timer = None
             self._loop.add_reader(self._fd, self._readable)

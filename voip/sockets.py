@@ -71,6 +71,7 @@ class UdpSocket(asyncio.DatagramProtocol):
         max_bytes: longer datagrams are dropped and counted.
         counters: where drops are counted; own ones when absent.
         poller: reads the socket with many others; a reader of the loop's own does when absent.
+        gathers: whether datagrams in quick succession may wait for each other, a millisecond.
         untold: datagrams that may be lost without anybody being told, before errors are asked for.
     """
 
@@ -82,6 +83,7 @@ class UdpSocket(asyncio.DatagramProtocol):
         max_bytes: int = 65535,
         counters: Counters | None = None,
         poller: Poller | None = None,
+        gathers: bool = True,
         untold: int = 0,
     ) -> None:
         self.counters: Counters = Counter() if counters is None else counters
@@ -89,6 +91,7 @@ class UdpSocket(asyncio.DatagramProtocol):
         self._lost = lost
         self._max_bytes = max_bytes
         self._poller = poller
+        self._gathers = gathers
         self._untold = untold
 
     # What most sockets never have is no attribute of theirs: two are made for each call.
@@ -151,7 +154,9 @@ class UdpSocket(asyncio.DatagramProtocol):
         self._sock, self._address, self._tells_errors = sock, None, False
         try:
             if self._poller is None:
-                self._reader = GatheredReader(loop, sock.fileno(), self._readable)
+                self._reader = GatheredReader(
+                    loop, sock.fileno(), self._readable, gathers=self._gathers
+                )
                 if _HAS_POLL:
                     poll = select.poll()
                     poll.register(sock.fileno(), select.POLLIN)

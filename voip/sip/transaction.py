@@ -109,11 +109,9 @@ class ServerTransaction(Transaction):
 
     __slots__ = ("identity", "tag", "trusted")
 
-    def __init__(self, layer: Steps, kind: Kind, key: Hashable, flow: Flow) -> None:
-        super().__init__(layer, kind, key, flow)
-        self.identity: Hashable = None
-        self.tag: str | None = None
-        self.trusted = False
+    identity: Hashable
+    tag: str | None
+    trusted: bool
 
     @property
     def answered(self) -> bool:
@@ -133,7 +131,11 @@ def server_key(request: Request, flow: Flow, method: str | None = None) -> Hasha
     shape = request.headers.shape
     if shape is not None and len(shape.branch) > 7 and shape.branch.startswith(_COOKIE):
         port = int(shape.port[1:]) if shape.port else None
-        return (shape.branch, shape.host.lower(), port, flow.remote.host, name)
+        remote = flow.remote
+        # The usual case, and the flow's own objects: a key is kept for 32 s after its call.
+        if shape.host == remote.host and port == remote.port:
+            return (shape.branch, remote.host, remote.port, remote.host, name)
+        return (shape.branch, shape.host.lower(), port, remote.host, name)
     via = request.via
     branch = via.parameters.get("branch")
     if branch is not None and len(branch) > 7 and branch.startswith(_COOKIE):

@@ -128,6 +128,7 @@ class Transactions:
         invite = request.method == "INVITE"
         transaction = ServerTransaction(self, _INVITE_SERVER if invite else _SERVER, key, flow)
         transaction.request = request
+        transaction.identity, transaction.tag, transaction.trusted = None, None, False
         self.servers[key] = transaction
         if invite:
             transaction.state = _PROCEEDING

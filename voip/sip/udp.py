@@ -36,7 +36,7 @@ class UdpListener(UdpSocket):
         loop: asyncio.AbstractEventLoop | None = None,
         counters: Counters | None = None,
     ) -> None:
-        super().__init__(self._datagram, self._unreachable, counters=counters)
+        super().__init__(self._datagram, self._unreachable, counters=counters, gathers=False)
         self.local = HostPort("", 0)
         self._feed = feed
         self._event_loop = loop or asyncio.get_running_loop()
