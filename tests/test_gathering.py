@@ -88,10 +88,10 @@ class Timer:
 
 
 class Reads:
-    def __init__(self):
+    def __init__(self, **options):
         self.loop, self.count, self.left = Loop(), 0, False
         self.then = lambda: None
-        self.reader = GatheredReader(self.loop, 5, self.read)
+        self.reader = GatheredReader(self.loop, 5, self.read, **options)
 
     def read(self):
         self.count += 1
@@ -108,6 +108,15 @@ class Reads:
 @pytest.fixture
 def reads():
     return Reads()
+
+
+def test_a_reader_that_does_not_gather_reads_at_each_wake_up():
+    reads = Reads(gathers=False)
+    reads.rush()
+    reads.rush()
+    assert (reads.count, reads.loop.timers, list(reads.loop.readers)) == (66, [], [5])
+    reads.reader.close()
+    assert reads.loop.readers == {}
 
 
 def test_while_gathering_the_timer_reads_and_not_the_loop(reads):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import importlib.util
 import logging
@@ -215,6 +216,63 @@ async def test_a_receiver_may_close_its_socket():
         while not got:
             await asyncio.sleep(0)
     assert got == [b"x"]
+
+
+async def test_answers_to_what_a_wake_up_reads_leave_at_its_end():
+    waiting = []  # what the peer could read at each datagram that was answered
+
+    def received(data, address):
+        udp.send(data, address)
+        waiting.append(len(unread(other)))
+
+    udp = UdpSocket(received, lambda *_: None, gathers=False)
+    local = udp.bind("127.0.0.1", 0, asyncio.get_running_loop())
+    with bind_udp("127.0.0.1", 0) as other:
+        for number in range(10):
+            other.sendto(b"%d" % number, local)
+        udp._readable()
+        # the eighth made room; it and those before it left then
+        assert waiting == [0] * 7 + [8, 0, 0]
+        assert unread(other) == [b"8", b"9"]
+        udp.send(b"now", other.getsockname())
+        assert unread(other) == [b"now"]
+    udp.close()
+
+
+def unread(sock):
+    got = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            got.append(sock.recv(100))
+    return got
+
+
+@pytest.mark.parametrize("end", ["close", "cancel", "fail"])
+async def test_held_answers_leave_however_the_wake_up_ends(end):
+    def received(data, address):
+        udp.send(data, address)
+        if end == "close":
+            udp.close()
+        elif end == "cancel":
+            raise asyncio.CancelledError
+        else:
+            raise RuntimeError("a receiver")
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)
+    udp = UdpSocket(received, lambda *_: None, gathers=False)
+    local = udp.bind("127.0.0.1", 0, loop)
+    with bind_udp("127.0.0.1", 0) as other:
+        other.sendto(b"x", local)
+        if end == "cancel":
+            with pytest.raises(asyncio.CancelledError):
+                udp._readable()
+        else:
+            udp._readable()
+        assert unread(other) == [b"x"]
+        udp.send(b"y", other.getsockname())
+        assert unread(other) == ([] if end == "close" else [b"y"])
+    udp.close()
 
 
 async def test_a_flood_leaves_others_their_turn():

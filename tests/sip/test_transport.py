@@ -341,12 +341,14 @@ class SlowTransport(asyncio.Transport):
     def __init__(self):
         super().__init__({"sockname": (BOB, 5060), "peername": (ALICE, 4000)})
         self.queued = 0
+        self.writes = []
         self.reading = True
         self.state = "open"
         self.high = None
 
     def write(self, data):
         self.queued += len(data)
+        self.writes.append(data)
 
     def get_write_buffer_size(self):
         return self.queued
@@ -400,6 +402,77 @@ async def test_a_backlog_that_grows_too_long_ends_the_connection(alice, bob):
     assert bob.transports.counters["write_backlog"] == 1
     connection.data_received(b"late")
     assert not bob.of(StreamBytes)
+
+
+def answering(node, *steps):
+    """Let a node do these steps when bytes come."""
+
+    def feed(event):
+        node.told.append(event)
+        if type(event) is StreamBytes:
+            for step in steps:
+                step(event.flow)
+
+    node.feed = feed
+    node.transports._feed = feed
+
+
+@virtual
+async def test_answers_to_what_was_read_together_leave_together(alice, bob):
+    transport = SlowTransport()
+    connection = bob.transports.adopt(transport)
+    answering(bob, *(lambda flow, n=n: bob.send(flow, b"%d." % n) for n in range(11)))
+    connection.data_received(b"many")
+    assert transport.writes == [b"0.1.2.3.4.5.6.7.", b"8.9.10."]
+    connection.write(b"alone")
+    assert transport.writes[2:] == [b"alone"]
+
+
+@virtual
+async def test_what_was_said_before_a_close_leaves_and_after_an_abort_does_not(alice, bob):
+    for end, left in (("close", [b"last words"]), ("abort", [])):
+        transport = SlowTransport()
+        connection = bob.transports.adopt(transport)
+        answering(
+            bob,
+            lambda flow: bob.send(flow, b"last words"),
+            lambda flow, end=end, connection=connection: getattr(connection, end)("done"),
+        )
+        connection.data_received(b"bye")
+        assert transport.writes == left
+        assert transport.state in ("closing", "aborted")
+
+
+@virtual
+async def test_answers_leave_though_the_reader_was_cancelled(alice, bob):
+    transport = SlowTransport()
+    connection = bob.transports.adopt(transport)
+
+    def cancelled(flow):
+        raise asyncio.CancelledError
+
+    answering(bob, lambda flow: bob.send(flow, b"one"), cancelled)
+    with pytest.raises(asyncio.CancelledError):
+        connection.data_received(b"?")
+    assert transport.writes == [b"one"]
+    connection.write(b"two")
+    assert transport.writes == [b"one", b"two"]
+
+
+@virtual
+async def test_a_backlog_of_answers_held_until_a_close_ends_the_connection_once(alice, bob):
+    transport = SlowTransport()
+    connection = bob.transports.adopt(transport)
+    answering(
+        bob,
+        lambda flow: bob.send(flow, bytes(256 * 1024 + 1)),
+        lambda flow: connection.close("done"),
+    )
+    connection.data_received(b"?")
+    assert transport.state == "aborted"
+    assert connection._timer is None
+    await asyncio.sleep(10)
+    assert len(bob.reasons) == 1
 
 
 @virtual
