@@ -32,6 +32,7 @@ FLOORS = {
         voip.sip.acceptance voip.sip.reoffer voip.sip.account voip.sip.registration
         voip.sip.admission voip.sip.binding voip.sip.connection voip.sip.reception voip.sip.departure
         voip.sip.invitation voip.sip.tables voip.sip.verifier voip.sip.farewell voip.sip.transaction
+        voip.sip.lingering
         voip.rtp.stream voip.rtp.source voip.rtp.reports
         voip.media.jitter voip.media.delay voip.media.vad voip.media.playout
     """,
