@@ -246,8 +246,10 @@ class UdpSocket(asyncio.DatagramProtocol):
         try:
             return self._read_all()
         finally:
-            self._let_go()
-            self._held = None
+            # What these sends bring about (an ICMP error, another target) is sent at once.
+            held, self._held = self._held, None
+            for data, address in held:
+                self._send(data, address)
 
     def _read_all(self) -> bool:
         sock = self._sock

@@ -275,6 +275,22 @@ async def test_held_answers_leave_however_the_wake_up_ends(end):
     udp.close()
 
 
+async def test_what_a_held_answer_brings_about_is_sent_too():
+    udp = UdpSocket(
+        lambda data, address: udp.send(data, address),
+        lambda remote, reason: udp.send(b"instead", other.getsockname()),
+        gathers=False,
+    )
+    local = udp.bind("127.0.0.1", 0, asyncio.get_running_loop())
+    udp._sock = Failing(udp._sock, send=[errno.EHOSTUNREACH])
+    with bind_udp("127.0.0.1", 0) as other:
+        other.sendto(b"one", local)
+        other.sendto(b"two", local)
+        udp._readable()
+        assert sorted(unread(other)) == [b"instead", b"two"]
+    udp.close()
+
+
 async def test_a_flood_leaves_others_their_turn():
     loop = asyncio.get_running_loop()
     got = []

@@ -203,8 +203,9 @@ class StreamConnection(asyncio.Protocol):
         try:
             self._received(data)
         finally:
-            self._let_go()
-            self._held = None
+            held, self._held = self._held, None
+            if held:
+                self._write(b"".join(held))
 
     def _received(self, data: bytes) -> None:
         tls = self._tls
