@@ -59,6 +59,7 @@ _QUESTIONS = 2
 # Answers that wait for the end of a wake-up: the first datagram wakes its reader, which costs twice
 # what a datagram costs otherwise; more of them would keep the first one waiting too long.
 _HELD_DATAGRAMS = 8
+_HELD_SECONDS = 0.001
 
 
 class UdpSocket(asyncio.DatagramProtocol):
@@ -206,8 +207,7 @@ class UdpSocket(asyncio.DatagramProtocol):
     def close(self) -> None:
         """Stop reading and close the socket. Idempotent."""
         self.closed = True
-        if self._held:
-            self._let_go()
+        self.let_go()
         sock, self._sock = self._sock, None
         if sock is not None and self._opening is None:
             if self._reading:
@@ -248,14 +248,17 @@ class UdpSocket(asyncio.DatagramProtocol):
         finally:
             # What these sends bring about (an ICMP error, another target) is sent at once.
             held, self._held = self._held, None
-            for data, address in held:
-                self._send(data, address)
+            if held:
+                self._send_all(held)
 
     def _read_all(self) -> bool:
         sock = self._sock
         if sock is None:
             return False
         receive, size, questions = sock.recvfrom, self._max_bytes + 1, self._questions
+        assert self._loop is not None
+        clock = self._loop.time
+        until = clock() + _HELD_SECONDS
         for count in range(READS_PER_WAKE_UP):
             if count <= questions and count and not self._has_more(0):
                 break
@@ -269,6 +272,9 @@ class UdpSocket(asyncio.DatagramProtocol):
                 self._receive_failed(error)
             else:
                 self.datagram_received(data, address)
+                if self._held and clock() > until:
+                    self.let_go()
+                    until = clock() + _HELD_SECONDS
             if self._sock is None:  # closed by what was received, or lost
                 return False
         else:
@@ -345,7 +351,8 @@ class UdpSocket(asyncio.DatagramProtocol):
     def send(self, data: bytes, address: Address) -> None:
         """Send one datagram. Never raises: what fails is counted, or reported as lost.
 
-        It leaves at once; answers to what a wake-up reads leave together, at its end at the latest.
+        It leaves at once; answers to what a wake-up reads leave together, at its end at the latest,
+        or when `let_go` is called.
         """
         held = self._held
         if held is None:
@@ -353,14 +360,22 @@ class UdpSocket(asyncio.DatagramProtocol):
             return
         held.append((data, address))
         if len(held) >= _HELD_DATAGRAMS:
-            self._let_go()
+            self.let_go()
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Send what is held until the end of the wake-up."""
         held = self._held
         if held:
             self._held = []
-            for data, address in held:
+            self._send_all(held)
+
+    def _send_all(self, held: list[tuple[bytes, Address]]) -> None:
+        for data, address in held:
+            try:
                 self._send(data, address)
+            except Exception as error:  # noqa: BLE001 - what is no address costs only itself
+                self.counters["send_error"] += 1
+                logger.debug("send failed: %s", error)
 
     def _send(self, data: bytes, address: Address) -> None:
         sock = self._sock

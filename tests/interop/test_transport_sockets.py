@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import errno
 import importlib.util
+import itertools
 import logging
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -288,6 +290,42 @@ async def test_what_a_held_answer_brings_about_is_sent_too():
         other.sendto(b"two", local)
         udp._readable()
         assert sorted(unread(other)) == [b"instead", b"two"]
+    udp.close()
+
+
+async def test_held_answers_wait_a_millisecond_at_most(monkeypatch):
+    clock = iter(itertools.count(0.0, 0.0004))  # of the loop: each datagram takes its time
+    waiting = []
+
+    def received(data, address):
+        udp.send(data, address)
+        waiting.append(len(unread(other)))
+
+    loop = asyncio.get_running_loop()
+    udp = UdpSocket(received, lambda *_: None, gathers=False)
+    local = udp.bind("127.0.0.1", 0, loop)
+    udp._loop = SimpleNamespace(time=lambda: next(clock), is_closed=lambda: False)
+    with bind_udp("127.0.0.1", 0) as other:
+        for number in range(7):
+            other.sendto(b"%d" % number, local)
+        udp._readable()
+        assert waiting == [0, 0, 0, 3, 0, 0, 3]
+        assert unread(other) == [b"6"]
+    udp.close()
+
+
+async def test_an_address_that_is_none_costs_no_other_answer():
+    def received(data, address):
+        udp.send(data, (address[0], 70_000))
+        udp.send(data, address)
+
+    udp = UdpSocket(received, lambda *_: None, gathers=False)
+    local = udp.bind("127.0.0.1", 0, asyncio.get_running_loop())
+    with bind_udp("127.0.0.1", 0) as other:
+        other.sendto(b"x", local)
+        udp._readable()
+        assert unread(other) == [b"x"]
+    assert udp.counters["send_error"] == 1
     udp.close()
 
 

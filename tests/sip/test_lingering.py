@@ -111,6 +111,31 @@ def test_a_cancel_of_somebody_elses_call_meets_nothing(bench):
     assert bench.names()[-1] == "481 CANCEL"
 
 
+def test_a_cancel_of_a_reinvite_that_was_refused_for_its_cseq_is_200(bench):
+    call = bench.answered()
+    late = bench.inside(call, "INVITE", cseq=1, body=SDP)
+    bench.hear(late)
+    assert bench.names()[-1] == "500 INVITE"
+    bench.hear(bench.inside(call, "CANCEL", cseq=1, branch=late.branch))
+    assert bench.names()[-1] == "200 CANCEL"
+
+
+def test_an_ack_by_the_branch_of_a_reinvite_reaches_its_call_too(bench):
+    call = bench.answered()
+    again = bench.inside(call, "INVITE", body=SDP)
+    bench.hear(again)
+    bench.do(lambda _, now: call.answer_offer(now, SDP))
+    accepted = bench.sent[-1]
+    bench.hear(bench.inside(call, "CANCEL", branch=again.branch))
+    assert bench.names()[-1] == "200 CANCEL"
+    assert bench.sent[-1].to.tag == accepted.to.tag
+    ack = bench.request("ACK", cseq=2, branch=again.branch, call_id=call.id)
+    bench.hear(ack)
+    bench.forget()
+    bench.run(31)
+    assert bench.names() == []  # the 2xx is not repeated
+
+
 def test_an_ack_by_the_branch_reaches_its_call_without_our_tag_too(bench):
     request, call = bench.invite()
     bench.do(lambda _, now: call.accept(now, SDP))
@@ -119,6 +144,7 @@ def test_an_ack_by_the_branch_reaches_its_call_without_our_tag_too(bench):
     bench.do(lambda _, now: call.hang_up(now))
     bench.reply(200)
     bench.hear(bench.request("ACK", branch=request.branch))  # the call is gone: nothing happens
+    assert bench.machine.counters["ack.stray"] == 1
     assert bench.finished() == [("local_hangup", None)]
 
 

@@ -19,6 +19,7 @@ from voip.hooks import HookRunner
 from voip.logs import call_event
 from voip.machine import FlowOpened, OpenFlow, Resolve, Resolved, Target, Transmit
 from voip.media.plane import InlinePlane
+from voip.rtp.call import RTPCall
 from voip.rtp.protocol import RealtimeTransportProtocol
 from voip.sip import events
 from voip.sip.answer import Answer
@@ -133,7 +134,10 @@ class SipDriver(Driver[Endpoint]):
 
     def handle(self, event: Any) -> None:
         """Carry one event of the endpoint to the call, or to the hook, that it is for."""
-        _HANDLERS[type(event)](self, event)
+        kind = type(event)
+        if kind not in _QUIET:
+            self.transports.let_go()  # a hook may take long: no answer waits for it
+        _HANDLERS[kind](self, event)
 
     def place(self, command: Callable[[float], ResultT]) -> ResultT:
         """Run a command of a machine below the endpoint at the present time, and drain."""
@@ -179,8 +183,11 @@ class SipDriver(Driver[Endpoint]):
     def _call_finished(self, event: events.CallFinished) -> None:
         session: CallSession | None = event.call.data
         if session is not None:
+            leg = session.leg
+            if leg is not None and _ends_with_a_hook(leg):
+                self.transports.let_go()
             self.sessions.pop(session.key, None)
-            self.legs.pop(session.leg, None)
+            self.legs.pop(leg, None)
             session.finish(event.cause, event.status, event.phrase)
             self._wind_up(session)
             event.call.data = None  # they hold each other
@@ -198,6 +205,13 @@ class SipDriver(Driver[Endpoint]):
         self.ending |= running
         for task in running:
             task.add_done_callback(self.ending.discard)
+
+    def _call_confirmed(self, event: events.CallConfirmed) -> None:
+        session: CallSession | None = event.call.data
+        if session is not None:
+            if session.leg is None:  # its offer was late: the leg is made now
+                self.transports.let_go()
+            session.confirmed(event.request)
 
     def _call_ringing(self, event: events.CallRinging) -> None:
         call, status = event.call, event.response.status_code
@@ -371,15 +385,22 @@ def _of_call(method: str, *, with_response: bool = False) -> Callable[[Any, Any]
     return handle
 
 
+def _ends_with_a_hook(leg: RTPCall) -> bool:
+    return type(leg).call_ended is not RTPCall.call_ended or "call_ended" in vars(leg)
+
+
 def _nothing(_: SipDriver, __: Any) -> None:
     """An event that this face has no hook for."""
 
+
+# They run no code of the user, or look first whether they do.
+_QUIET = (events.CallConfirmed, events.CallFinished)
 
 _HANDLERS: dict[type, Callable[[SipDriver, Any], None]] = {
     events.CallOffered: SipDriver._call_offered,
     events.CallRinging: SipDriver._call_ringing,
     events.CallAnswered: _of_call("answered", with_response=True),
-    events.CallConfirmed: _of_call("confirmed"),
+    events.CallConfirmed: SipDriver._call_confirmed,
     events.CallReoffered: _of_call("reoffered"),
     events.CallReconfirmed: _of_call("reconfirmed"),
     events.CallReanswered: _of_call("reanswered", with_response=True),

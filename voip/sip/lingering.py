@@ -52,6 +52,7 @@ class Lingering:
 
     def add(self, key: Hashable, entry: Entry) -> None:
         """Keep one until its time; entries come in the order of their ends."""
+        assert key not in self._entries
         self._entries[key] = entry
         self._order.append(key)
         if self._timer is None:

@@ -152,7 +152,9 @@ class Reception:
         """Take the ACK of a peer of RFC 2543's days, which may lack our tag too."""
         call_id, from_tag, _, _ = request.routing
         call = self.core.dialogs.get((call_id, transaction.tag or "", from_tag))
-        if call is not None:
+        if call is None:
+            self.core.counters["ack.stray"] += 1
+        else:
             call.acknowledged_by_peer(request, now)
 
     def _cancelled(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
@@ -184,6 +186,8 @@ class Reception:
         if transaction is None:
             return
         method = request.method
+        if method == "INVITE":
+            transaction.identity = (call_id, tag, number, method)
         if not call.in_order(tag, number):
             # RFC 3261 §12.2.2; an equal number is a copy that came another way.
             core.counters["request.cseq_out_of_order"] += 1
@@ -192,7 +196,6 @@ class Reception:
             core.transactions.answer(transaction, 200, request.answer(200), now)
             call.ended_by_peer(now)
         elif method == "INVITE":
-            transaction.identity = (call_id, tag, number, method)
             call.invited(request, transaction, flow, now)
         elif method == "OPTIONS":
             response = request.respond(200, headers=self._abilities())

@@ -341,9 +341,10 @@ class StreamConnection(asyncio.Protocol):
             return
         held.append(data)
         if len(held) >= _HELD_WRITES:
-            self._let_go()
+            self.let_go()
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Write what is held until the end of the wake-up."""
         if self._held:
             held, self._held = self._held, []
             self._write(b"".join(held))
@@ -375,7 +376,7 @@ class StreamConnection(asyncio.Protocol):
             return
         if transport.is_closing():
             return
-        self._let_go()
+        self.let_go()
         if self._ended:
             return
         if self._tls is not None:
@@ -387,8 +388,6 @@ class StreamConnection(asyncio.Protocol):
     def abort(self, reason: str) -> None:
         """End the connection now; what is queued is lost."""
         self._reason = self._reason or reason
-        if self._held:
-            self._held = []
         transport = self._transport
         if transport is not None:
             transport.abort()

@@ -117,6 +117,7 @@ class SipTransports:
         self._make_tls = tls or client_context
         self._tls: ssl.SSLContext | None = None
         self._udp: list[UdpListener] = []
+        self._reading: StreamConnection | None = None
         self._udp_by_local: dict[HostPort, UdpListener] = {}
         self._streams: list[StreamListener] = []
         self._by_number: dict[int, StreamConnection] = {}
@@ -241,6 +242,13 @@ class SipTransports:
         self.counters["transmit_without_flow"] += 1
         self._feed(FlowLost(flow, "the connection is closed"))
 
+    def let_go(self) -> None:
+        """Send what sockets hold until the end of a wake-up: before what may take long."""
+        for udp in self._udp:
+            udp.let_go()
+        if self._reading is not None:
+            self._reading.let_go()
+
     def _udp_listener(self, flow: Flow) -> UdpListener | None:
         """Find the listener of a flow by its port, else by its family, and remember it."""
         fitting = [udp for udp in self._udp if udp.serves(flow.remote.host) and not udp.closed]
@@ -321,7 +329,11 @@ class SipTransports:
     def connection_received(self, connection: StreamConnection, data: bytes) -> None:
         """Tell the machine."""
         assert connection.flow is not None
-        self._feed(StreamBytes(connection.flow, data))
+        self._reading = connection
+        try:
+            self._feed(StreamBytes(connection.flow, data))
+        finally:
+            self._reading = None
 
     def connection_ended(self, connection: StreamConnection, reason: str) -> None:
         """Forget the connection and tell the machine what it knew of it."""
