@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+from random import Random
 
 import pytest
 
 from tests.sip.conftest import SDP
 from voip.machine import Timers
-from voip.sip.lingering import Lingering
+from voip.sip.lingering import Entry, Lingering
 from voip.sip.tables import TABLES, Input, Kind, State
 from voip.types import HostPort
 
@@ -20,10 +21,10 @@ class Gone:
     def __init__(self):
         self.timers = Timers()
         self.keys = []
-        self.table = Lingering(self.timers, lambda key, entry: self.keys.append((key, entry[4])))
+        self.table = Lingering(self.timers, lambda key, entry: self.keys.append((key, entry.data)))
 
     def add(self, key, at, data=b""):
-        self.table.add(key, (at, True, None, None, data))
+        self.table.add(key, Entry(at, True, "", "", data))
 
     def advance(self, now):
         for timer in self.timers.due(now):
@@ -32,19 +33,60 @@ class Gone:
 
 def test_each_ends_at_its_own_moment_and_one_timer_serves_all():
     bed = Gone()
-    for key, at in enumerate((32.0, 32.0, 33.5)):
-        bed.add(key, at, b"%d" % key)
-    assert (len(bed.timers), len(bed.table), list(bed.table)) == (1, 3, [0, 1, 2])
+    for key, at in (("a", 32.0), ("b", 32.0), ("c", 33.5)):
+        bed.add(key, at, key.encode())
+    assert (len(bed.timers), len(bed.table), list(bed.table)) == (1, 3, ["a", "b", "c"])
     bed.advance(31.999)
     assert bed.keys == []
     bed.advance(32.0)
-    assert bed.keys == [(0, b"0"), (1, b"1")]
-    assert (bed.table.get(0), bed.table.get(2)) == (None, (33.5, True, None, None, b"2"))
+    assert bed.keys == [("a", b"a"), ("b", b"b")]
+    assert bed.table.get("a") is None
+    assert bed.table.get("c") == Entry(33.5, True, "", "", b"c")
+    assert list(bed.table) == ["c"]
     assert bed.timers.deadline().at == 33.5
     bed.advance(40.0)
-    assert (bed.keys[-1], len(bed.table), bed.timers.deadline()) == ((2, b"2"), 0, None)
-    bed.add(0, 72.0)
+    assert (bed.keys[-1], len(bed.table), bed.timers.deadline()) == (("c", b"c"), 0, None)
+    bed.add("a", 72.0)
     assert bed.timers.deadline().at == 72.0
+
+
+def test_a_long_run_keeps_32_seconds_of_them_and_ends_each_in_time():
+    bed, random, now, ends = Gone(), Random(1), 0.0, {}
+    for number in range(4000):
+        now += random.expovariate(20)
+        if number % 1000 == 999:
+            now += random.choice([10, 40])  # nobody calls for a while
+        bed.advance(now)
+        ends[f"k{number}"] = now + 32
+        bed.add(f"k{number}", now + 32, b"%d" % number)
+        alive = [key for key, at in ends.items() if at > now]
+        assert len(bed.table) == len(alive)
+        if number % 100 == 0:
+            assert list(bed.table) == alive
+            assert all((bed.table.get(key) is not None) is (key in alive) for key in ends)
+        assert len(bed.table._tables) <= 10
+    bed.advance(now + 32)
+    assert [key for key, _ in bed.keys] == list(ends)
+    assert (len(bed.table), len(bed.table._tables), len(bed.timers)) == (0, 0, 0)
+
+
+def test_a_key_may_come_again_once_it_has_ended():
+    bed = Gone()
+    bed.add("a", 32.0, b"first")
+    bed.add("b", 33.0)
+    bed.advance(32.0)
+    bed.add("a", 64.0, b"second")
+    assert bed.table.get("a").data == b"second"
+    bed.advance(33.0)
+    assert bed.table.get("a").data == b"second"
+    bed.advance(64.0)
+    assert bed.keys == [("a", b"first"), ("b", b""), ("a", b"second")]
+
+
+@pytest.mark.parametrize("identity", ["", "c1@host\nthem\n1\nINVITE", "\udcff\n\xe4"])
+def test_an_entry_is_what_it_was_packed_as(identity):
+    entry = Entry(132.25, False, identity, "us", b"SIP/2.0 200 OK\r\n\n\x00")
+    assert Entry.of(entry.packed()) == entry
 
 
 def test_the_garbage_collector_has_nothing_to_walk_over(bench):
@@ -54,11 +96,10 @@ def test_the_garbage_collector_has_nothing_to_walk_over(bench):
     bench.hear(bench.inside(call, "BYE"))
     transactions = bench.machine.core.transactions
     assert not transactions.servers
-    gc.collect()
     assert len(transactions.lingering) == 2
-    for key in transactions.lingering:
-        assert not gc.is_tracked(key)
-        assert not gc.is_tracked(transactions.lingering.get(key))
+    assert len(transactions.merged) == 1
+    assert not gc.is_tracked(transactions.merged)
+    assert [gc.is_tracked(table) for table in transactions.lingering._tables] == [False]
 
 
 @pytest.mark.parametrize("given", [Input.REQUEST, Input.ACK, Input.SEND_SUCCESS])
@@ -76,7 +117,7 @@ def test_it_follows_its_table_like_any_other(bench, method, kind, state, given):
     if method == "INVITE":
         bench.do(lambda _, now: call.answer_offer(now, SDP))
     transactions = bench.machine.core.transactions
-    key = next(key for key in transactions.lingering if key[0] == request.branch)
+    key = next(key for key in transactions.lingering if key.startswith(request.branch))
     transaction = transactions.server(key, bench.flow)
     assert (transaction.kind, transaction.state) == (kind, state)
     taken = bench.do(lambda _, now: transactions.step(transaction, given, now, request))

@@ -19,7 +19,7 @@ from voip.sip.validation import validate
 from voip.types import canonical_ip
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Iterable
 
     from voip.machine import Flow
     from voip.sip.core import Core
@@ -125,7 +125,7 @@ class Reception:
         self.answer(request, flow, status, headers)
 
     def _serve(
-        self, request: Request, key: Hashable, flow: Flow, now: float
+        self, request: Request, key: str, flow: Flow, now: float
     ) -> ServerTransaction | None:
         """Begin a server transaction; None, and 503, when there are too many."""
         core = self.core
@@ -157,7 +157,7 @@ class Reception:
         else:
             call.acknowledged_by_peer(request, now)
 
-    def _cancelled(self, request: Request, key: Hashable, flow: Flow, now: float) -> None:
+    def _cancelled(self, request: Request, key: str, flow: Flow, now: float) -> None:
         """RFC 3261 §9.2: by branch; the rest must agree, since a branch can be guessed."""
         core = self.core
         target = core.transactions.server(server_key(request, flow, "INVITE"), flow)
@@ -173,7 +173,7 @@ class Reception:
             call.cancelled(target, now)
 
     def _in_dialog(
-        self, request: Request, routing: Routing, key: Hashable, flow: Flow, now: float
+        self, request: Request, routing: Routing, key: str, flow: Flow, now: float
     ) -> None:
         core = self.core
         call_id, tag, to_tag, number = routing
@@ -187,7 +187,7 @@ class Reception:
             return
         method = request.method
         if method == "INVITE":
-            transaction.identity = (call_id, tag, number, method)
+            transaction.identity = _identity(routing, method)
         if not call.in_order(tag, number):
             # RFC 3261 §12.2.2; an equal number is a copy that came another way.
             core.counters["request.cseq_out_of_order"] += 1
@@ -206,7 +206,7 @@ class Reception:
             core.happened.append(RequestArrived(transaction, request))
 
     def _out_of_dialog(
-        self, request: Request, routing: Routing, key: Hashable, flow: Flow, now: float
+        self, request: Request, routing: Routing, key: str, flow: Flow, now: float
     ) -> None:
         core, method = self.core, request.method
         identity = _identity(routing, method)
@@ -231,9 +231,7 @@ class Reception:
                 core.transactions.bound(transaction, now)
                 core.happened.append(RequestArrived(transaction, request))
 
-    def _offered(
-        self, request: Request, key: Hashable, identity: Hashable, flow: Flow, now: float
-    ) -> None:
+    def _offered(self, request: Request, key: str, identity: str, flow: Flow, now: float) -> None:
         core = self.core
         if len(core.calls) >= core.settings.max_calls:
             self._refuse(request, flow, 503, "too_many_calls")
@@ -257,10 +255,10 @@ class Reception:
         return headers
 
 
-def _identity(routing: Routing, method: str) -> tuple[str, str, int, str]:
+def _identity(routing: Routing, method: str) -> str:
     """Return what every copy of a request has in common (RFC 3261 §8.2.2.2)."""
     call_id, tag, _, number = routing
-    return (call_id, tag, number, method)
+    return f"{call_id}\n{tag}\n{number}\n{method}"
 
 
 def mark_source(request: Request, flow: Flow) -> None:

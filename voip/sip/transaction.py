@@ -50,7 +50,7 @@ class Transaction:
     Attributes:
         kind: which table.
         state: where in it.
-        key: under which it is found.
+        key: under which it is found; of a server transaction, what `server_key` says.
         flow: where its messages go.
         user: whom it reports to; None when nobody cares.
         data: the bytes that are repeated: a request, a response, or the ACK of a refusal.
@@ -109,7 +109,8 @@ class ServerTransaction(Transaction):
 
     __slots__ = ("identity", "tag", "trusted")
 
-    identity: Hashable
+    key: str
+    identity: str | None
     tag: str | None
     trusted: bool
 
@@ -119,7 +120,7 @@ class ServerTransaction(Transaction):
         return self.state not in _UNANSWERED
 
 
-def server_key(request: Request, flow: Flow, method: str | None = None) -> Hashable:
+def server_key(request: Request, flow: Flow, method: str | None = None) -> str:
     """Return the key of the server transaction that a request belongs to (RFC 3261 §17.2.3).
 
     The source address is part of it, so that two clients that use one branch do not meet. A branch
@@ -132,24 +133,14 @@ def server_key(request: Request, flow: Flow, method: str | None = None) -> Hasha
     if shape is not None and len(shape.branch) > 7 and shape.branch.startswith(_COOKIE):
         port = int(shape.port[1:]) if shape.port else None
         remote = flow.remote
-        # The usual case, and the flow's own objects: a key is kept for 32 s after its call.
-        if shape.host == remote.host and port == remote.port:
-            return (shape.branch, remote.host, remote.port, remote.host, name)
-        return (shape.branch, shape.host.lower(), port, remote.host, name)
+        return f"{shape.branch}\n{shape.host.lower()}\n{port}\n{remote.host}\n{name}"
     via = request.via
     branch = via.parameters.get("branch")
     if branch is not None and len(branch) > 7 and branch.startswith(_COOKIE):
-        return (branch, via.host.lower(), via.port, flow.remote.host, name)
-    return (
-        request.raw_uri,
-        request.from_.tag,
-        request.call_id,
-        request.cseq.number,
-        branch,
-        via.sent_by,
-        flow.remote.host,
-        name,
-    )
+        return f"{branch}\n{via.host.lower()}\n{via.port}\n{flow.remote.host}\n{name}"
+    uri, number = request.raw_uri.decode("latin-1"), request.cseq.number
+    old = (uri, request.from_.tag, request.call_id, number, branch, via.sent_by)
+    return "\n".join(map(str, (*old, flow.remote.host, name)))
 
 
 def acknowledgement(request: Request, response: Response) -> bytes:

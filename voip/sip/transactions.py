@@ -84,9 +84,9 @@ class Transactions:
         self.counters = counters
         self.send = send
         self.clients: dict[Hashable, ClientTransaction] = {}
-        self.servers: dict[Hashable, ServerTransaction] = {}
+        self.servers: dict[str, ServerTransaction] = {}
         self.lingering = Lingering(timers, self._waited)
-        self.merged: dict[Hashable, Hashable] = {}
+        self.merged: dict[str, str] = {}
         self._by_path: dict[Hashable, dict[Transaction, None]] = {}
         self.on_server_gone: Callable[[bool], None] = _nobody
         self.on_ack: Callable[[ServerTransaction, Request, float], None] = _nobody
@@ -122,7 +122,7 @@ class Transactions:
         return transaction
 
     def serve(
-        self, request: Request, key: Hashable, flow: Flow, now: float, *, trying: float = 0.2
+        self, request: Request, key: str, flow: Flow, now: float, *, trying: float = 0.2
     ) -> ServerTransaction:
         """Follow a request of a peer; `trying` is the silence after which an INVITE gets a 100."""
         invite = request.method == "INVITE"
@@ -146,7 +146,7 @@ class Transactions:
         """Give a non-INVITE server transaction a deadline while its user thinks."""
         transaction.limit = self.timers.start(now, self.timing.give_up, Input.TIMER_J, transaction)
 
-    def server(self, key: Hashable, flow: Flow) -> ServerTransaction | None:
+    def server(self, key: str, flow: Flow) -> ServerTransaction | None:
         """Return the server transaction of a key, as `step` takes it.
 
         Args:
@@ -234,8 +234,8 @@ class Transactions:
             self.clients.pop(transaction.key, None)
         self._leave(transaction)
 
-    def _unmerge(self, key: Hashable, identity: Hashable) -> None:
-        if identity is not None and self.merged.get(identity) == key:
+    def _unmerge(self, key: Hashable, identity: str | None) -> None:
+        if identity and self.merged.get(identity) == key:
             del self.merged[identity]
 
     def _leave(self, transaction: Transaction) -> None:
@@ -269,13 +269,13 @@ class Transactions:
             return
         if transaction.flow.reliable:
             self._leave(transaction)
-        until = now + self.timing.give_up
-        entry = (until, transaction.trusted, transaction.identity, transaction.tag, data)
+        until, identity = now + self.timing.give_up, transaction.identity or ""
+        entry = Entry(until, transaction.trusted, identity, transaction.tag or "", data)
         self.lingering.add(transaction.key, entry)
 
-    def _waited(self, key: Hashable, entry: Entry) -> None:
-        self._unmerge(key, entry[2])
-        self.on_server_gone(entry[1])
+    def _waited(self, key: str, entry: Entry) -> None:
+        self._unmerge(key, entry.identity)
+        self.on_server_gone(entry.trusted)
 
     # Actions of both sides
 
@@ -422,12 +422,13 @@ def _path(flow: Flow) -> Hashable:
     return flow.number or flow.remote
 
 
-def _recall(layer: Transactions, key: Hashable, entry: Entry, flow: Flow) -> ServerTransaction:
+def _recall(layer: Transactions, key: str, entry: Entry, flow: Flow) -> ServerTransaction:
     """Return a transaction that lingers as what it was, for one step."""
-    invite = isinstance(key, tuple) and key[-1] == "INVITE"
+    invite = key.endswith("\nINVITE")
     transaction = ServerTransaction(layer, _INVITE_SERVER if invite else _SERVER, key, flow)
     transaction.state = State.ACCEPTED if invite else State.COMPLETED
-    _, transaction.trusted, transaction.identity, transaction.tag, transaction.data = entry
+    transaction.trusted, transaction.data = entry.trusted, entry.data
+    transaction.identity, transaction.tag = entry.identity or None, entry.tag or None
     return transaction
 
 
