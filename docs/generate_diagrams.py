@@ -152,7 +152,7 @@ def draw_machine(title: str, table: dict) -> str:
 INTRODUCTION = """
 # State machines
 
-Made by `docs/generate_diagrams.py` from the tables in `voip/sip/transactions.py`, which are what
+Made by `docs/generate_diagrams.py` from the tables in `voip/sip/tables.py`, which are what
 runs: the machine looks up (state, input) and finds (next state, action). An input that is not in a
 table is ignored and counted when it came from a peer or a clock, and is a `LocalProtocolError` when
 it came from our own side. The 2xx to an INVITE, its retransmission and its ACK belong to the INVITE

@@ -72,7 +72,8 @@ class UdpSocket(asyncio.DatagramProtocol):
         max_bytes: longer datagrams are dropped and counted.
         counters: where drops are counted; own ones when absent.
         poller: reads the socket with many others; a reader of the loop's own does when absent.
-        gathers: whether datagrams in quick succession may wait for each other, a millisecond.
+        gathers: whether datagrams in quick succession may wait a millisecond before they are read,
+            as media may; where not, answers to what is read together wait for each other instead.
         untold: datagrams that may be lost without anybody being told, before errors are asked for.
     """
 
@@ -241,7 +242,9 @@ class UdpSocket(asyncio.DatagramProtocol):
     # In
 
     def _readable(self) -> bool:
-        """Read what is there, up to a bound, and answer together; True when there may be more."""
+        """Read what is there, up to a bound; True when there may be more."""
+        if self._gathers:
+            return self._read_all()
         self._held = []
         try:
             return self._read_all()
@@ -351,8 +354,8 @@ class UdpSocket(asyncio.DatagramProtocol):
     def send(self, data: bytes, address: Address) -> None:
         """Send one datagram. Never raises: what fails is counted, or reported as lost.
 
-        It leaves at once; answers to what a wake-up reads leave together, at its end at the latest,
-        or when `let_go` is called.
+        It leaves at once. Where nothing gathers, answers to what a wake-up reads leave together, at
+        its end at the latest, or when `let_go` is called.
         """
         held = self._held
         if held is None:

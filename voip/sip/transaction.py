@@ -102,7 +102,7 @@ class ServerTransaction(Transaction):
 
     Attributes:
         identity: Call-ID, From tag, CSeq: what a CANCEL or another copy of the request shares
-            with it (§9.2, §8.2.2.2); None where neither can come.
+            with it (§9.2, §8.2.2.2); "" where neither can come.
         tag: the To tag of our responses, where they make or meet a dialog.
         trusted: in which budget it is counted.
     """
@@ -110,7 +110,7 @@ class ServerTransaction(Transaction):
     __slots__ = ("identity", "tag", "trusted")
 
     key: str
-    identity: str | None
+    identity: str
     tag: str | None
     trusted: bool
 

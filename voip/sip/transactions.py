@@ -128,7 +128,7 @@ class Transactions:
         invite = request.method == "INVITE"
         transaction = ServerTransaction(self, _INVITE_SERVER if invite else _SERVER, key, flow)
         transaction.request = request
-        transaction.identity, transaction.tag, transaction.trusted = None, None, False
+        transaction.identity, transaction.tag, transaction.trusted = "", None, False
         self.servers[key] = transaction
         if invite:
             transaction.state = _PROCEEDING
@@ -234,7 +234,7 @@ class Transactions:
             self.clients.pop(transaction.key, None)
         self._leave(transaction)
 
-    def _unmerge(self, key: Hashable, identity: str | None) -> None:
+    def _unmerge(self, key: str, identity: str) -> None:
         if identity and self.merged.get(identity) == key:
             del self.merged[identity]
 
@@ -269,8 +269,8 @@ class Transactions:
             return
         if transaction.flow.reliable:
             self._leave(transaction)
-        until, identity = now + self.timing.give_up, transaction.identity or ""
-        entry = Entry(until, transaction.trusted, identity, transaction.tag or "", data)
+        until, tag = now + self.timing.give_up, transaction.tag or ""
+        entry = Entry(until, transaction.trusted, transaction.identity, tag, data)
         self.lingering.add(transaction.key, entry)
 
     def _waited(self, key: str, entry: Entry) -> None:
@@ -428,7 +428,7 @@ def _recall(layer: Transactions, key: str, entry: Entry, flow: Flow) -> ServerTr
     transaction = ServerTransaction(layer, _INVITE_SERVER if invite else _SERVER, key, flow)
     transaction.state = State.ACCEPTED if invite else State.COMPLETED
     transaction.trusted, transaction.data = entry.trusted, entry.data
-    transaction.identity, transaction.tag = entry.identity or None, entry.tag or None
+    transaction.identity, transaction.tag = entry.identity, entry.tag or None
     return transaction
 
 
