@@ -116,6 +116,17 @@ def test_what_was_cancelled_is_forgotten_while_others_come_and_go():
     assert len(timers._heap) == 1
 
 
+def test_timers_that_were_taken_back_come_up_again():
+    timers = Timers()
+    for reason, at in (("a", 1.0), ("b", 2.0), ("c", 9.0)):
+        timers.start_at(at, reason, None)
+    due = timers.due(5.0)
+    timers.restore(due[1:])
+    assert timers.deadline() == Deadline(2.0, "b")
+    assert [timer.reason for timer in timers.due(5.0)] == ["b"]
+    assert [timer.reason for timer in timers.due(9.0)] == ["c"]
+
+
 def test_flows_that_differ_in_nothing_are_one_key():
     held = {Flow("TCP", HERE, THERE, 1): "one"}
     assert held[Flow("TCP", HERE, HostPort("127.0.0.2", 5060), 1)] == "one"

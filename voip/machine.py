@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -316,6 +316,12 @@ class Timers:
         self._first, self._deadline = best, None
         ready.sort(key=_when)
         return ready
+
+    def restore(self, due: Iterable[Timer]) -> None:
+        """Take back timers that `due` returned and nobody was told of; they are due still."""
+        for timer in due:
+            heapq.heappush(self._heap, (timer.at, next(self._count), timer))
+        self._first = self._deadline = None
 
     def __len__(self) -> int:
         """Return how many timers still count."""

@@ -241,6 +241,23 @@ async def test_answers_to_what_a_wake_up_reads_leave_at_its_end():
     udp.close()
 
 
+async def test_what_gathers_holds_no_answer():
+    waiting = []
+
+    def received(data, address):
+        udp.send(data, address)
+        waiting.append(unread(other))
+
+    udp = UdpSocket(received, lambda *_: None)
+    local = udp.bind("127.0.0.1", 0, asyncio.get_running_loop())
+    with bind_udp("127.0.0.1", 0) as other:
+        other.sendto(b"0", local)
+        other.sendto(b"1", local)
+        udp._readable()
+        assert waiting == [[b"0"], [b"1"]]
+    udp.close()
+
+
 def unread(sock):
     got = []
     with contextlib.suppress(BlockingIOError):

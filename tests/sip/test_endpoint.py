@@ -54,6 +54,22 @@ def test_a_deadline_has_a_reason(bench):
     assert bench.machine.deadline().reason == "timer A"
 
 
+def test_a_timer_whose_owner_fails_costs_no_other_timer(bench):
+    class Owner:
+        def expired(self, reason, now):
+            told.append(reason)
+            if reason == "bad":
+                raise RuntimeError("a bug")
+
+    told, timers = [], bench.machine.core.timers
+    for reason in ("first", "bad", "last"):
+        timers.start_at(bench.now + 1, reason, Owner())
+    with pytest.raises(RuntimeError, match="a bug"):
+        bench.machine.advance(bench.now + 1)
+    bench.machine.advance(bench.now + 1)
+    assert told == ["first", "bad", "last"]
+
+
 def test_messages_come_in_any_pieces(tcp):
     data = bytes(tcp.request("OPTIONS")) + b"\r\n\r\n" + bytes(tcp.request("OPTIONS"))
     for at in range(0, len(data), 7):

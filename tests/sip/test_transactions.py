@@ -177,6 +177,20 @@ def test_a_branch_without_cookie_or_content_falls_back_to_rfc_2543(branch):
     assert server_key(make("ACK", branch=branch), UDP) == server_key(first, UDP)
 
 
+def test_an_rfc_2543_request_without_branch_or_tag_is_not_one_that_says_none():
+    def key(branch, tag):
+        headers = [
+            ("Via", f"SIP/2.0/UDP 127.0.0.1:5070{branch}"),
+            ("From", f"<sip:peer@127.0.0.1>{tag}"),
+            ("Call-ID", "c1"),
+            ("CSeq", "1 OPTIONS"),
+        ]
+        return server_key(Request("OPTIONS", "sip:us@127.0.0.9", headers), UDP)
+
+    ways = [(branch, tag) for branch in ("", ";branch=None") for tag in ("", ";tag=None")]
+    assert len({key(*way) for way in ways}) == 4
+
+
 def test_a_lost_path_fails_what_needs_it_and_nothing_else():
     bed = Layer(Kind.CLIENT, State.TRYING, TCP)
     other = bed.layer.request(make("INVITE", "z9hG4bK2"), UDP, None, 0.0)

@@ -95,9 +95,16 @@ class Endpoint:
 
     def advance(self, now: float) -> None:
         """Do what is due; drain afterwards."""
-        for timer in self.core.timers.due(now):
-            if not timer.cancelled:
+        timers = self.core.timers
+        due = timers.due(now)
+        for count, timer in enumerate(due):
+            if timer.cancelled:
+                continue
+            try:
                 timer.owner.expired(timer.reason, now)
+            except BaseException:  # a bug of one owner must not cost the others their timers
+                timers.restore(due[count + 1 :])
+                raise
 
     def deadline(self) -> Deadline | None:
         """Return when `advance` is wanted next."""

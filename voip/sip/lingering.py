@@ -4,20 +4,22 @@ A request stays known for 64·T1 after its final response (timer J of RFC 3261 �
 RFC 6026 §7.1): a busy endpoint keeps hundreds of thousands of them beside a few hundred calls. As
 objects with a timer each they were most of what the garbage collector walked over, and its walk is
 what the slowest calls waited for: 13 ms at 2,500 calls a second. A dictionary that holds nothing
-but strings and bytes is no business of the collector's; one that holds a single tuple is.
+but strings and bytes is no business of the collector's (up to CPython 3.13; later ones look at
+every dictionary, yet find nothing to follow in these); one that holds a single tuple is.
 
 All wait equally long, so they end in the order in which they came, and one timer does for all.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from voip.machine import Timer, Timers
+    from voip.machine import Timers
 
 __all__ = ["Entry", "Lingering"]
 
@@ -80,10 +82,10 @@ class Lingering:
         "_count",
         "_ends",
         "_gone",
+        "_last",
         "_next",
         "_over",
         "_tables",
-        "_timer",
         "_timers",
         "_to",
     )
@@ -97,9 +99,9 @@ class Lingering:
         self._to = _NEVER  # the newest table takes what ends before this
         self._ends: Iterator[tuple[str, bytes]] | None = None  # through the oldest table
         self._next: tuple[str, Entry] | None = None  # the next to end
+        self._last = _NEVER  # when the one that came last ends
         self._over = _NEVER  # what was to end at this moment or before has
         self._count = 0
-        self._timer: Timer | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -119,7 +121,13 @@ class Lingering:
         return None
 
     def add(self, key: str, entry: Entry) -> None:
-        """Keep one until its time; entries come in the order of their ends, each key once."""
+        """Keep one until its time; each key once.
+
+        None ends before one that came earlier: where the clock was wound back, it waits longer.
+        """
+        if entry.until < self._last or entry.until <= self._over:
+            entry = entry._replace(until=math.nextafter(self._last, math.inf))
+        self._last = entry.until
         if entry.until >= self._to:
             self._tables.append({})
             self._to = entry.until + _SPAN_SECONDS
@@ -137,7 +145,6 @@ class Lingering:
             self._count -= 1
             self._next = self._following()
             self._gone(key, entry)
-        self._timer = None
         if self._next is not None:
             self._wait()
 
@@ -145,7 +152,9 @@ class Lingering:
         """Return what comes after the next to end."""
         if self._ends is None:
             if len(self._tables) == 1:
-                self._to = _NEVER  # nothing is added to a table while it is gone through
+                # Nothing is added to a table while it is gone through; it is still the newest one
+                # where entries wait for less than a table's span.
+                self._to = _NEVER
             self._ends = iter(self._tables[0].items())
             next(self._ends)
         found = next(self._ends, None)
@@ -159,4 +168,4 @@ class Lingering:
 
     def _wait(self) -> None:
         assert self._next is not None
-        self._timer = self._timers.start_at(self._next[1].until, "timers J and L", self)
+        self._timers.start_at(self._next[1].until, "timers J and L", self)

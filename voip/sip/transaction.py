@@ -125,6 +125,9 @@ def server_key(request: Request, flow: Flow, method: str | None = None) -> str:
 
     The source address is part of it, so that two clients that use one branch do not meet. A branch
     without the cookie, or with nothing behind it, falls back to the rules of RFC 2543.
+
+    No part can hold the line end between them: it ends a header, or was replaced when the message
+    was read. The two forms differ in how many parts they have.
     """
     name = method or request.method
     if name == "ACK":
@@ -139,8 +142,9 @@ def server_key(request: Request, flow: Flow, method: str | None = None) -> str:
     if branch is not None and len(branch) > 7 and branch.startswith(_COOKIE):
         return f"{branch}\n{via.host.lower()}\n{via.port}\n{flow.remote.host}\n{name}"
     uri, number = request.raw_uri.decode("latin-1"), request.cseq.number
-    old = (uri, request.from_.tag, request.call_id, number, branch, via.sent_by)
-    return "\n".join(map(str, (*old, flow.remote.host, name)))
+    tag = request.from_.tag or ""  # an empty tag or branch cannot be read: "" is none
+    old = f"{uri}\n{tag}\n{request.call_id}\n{number}\n{branch or ''}\n{via.sent_by}"
+    return f"{old}\n{flow.remote.host}\n{name}"
 
 
 def acknowledgement(request: Request, response: Response) -> bytes:
