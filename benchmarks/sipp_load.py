@@ -28,7 +28,8 @@ SCENARIO = HERE / "load" / "uac.xml"
 SUBJECT_CORE, LOAD_CORE = 1, 0
 SO_TIMESTAMPNS = 35
 #: fatal error, cannot bind (sipp's manual); 1 only says that calls failed
-SIPP_FAILED = (253, 254, 255)
+SIPP_FAILED = (253, 255)
+SIPP_CANNOT_BIND = 254
 
 Load = dict[str, float]
 
@@ -208,8 +209,19 @@ class Probe(threading.Thread):
         return round(times[int(len(times) * part)], 3) if len(times) > 20 else None
 
 
+class PortTakenError(Exception):
+    """Somebody took a port between our look and sipp's bind."""
+
+
 def load(command: list[str], rate: float, seconds: float, transport: str) -> Load:
     """Run one load and return what it showed."""
+    for _ in range(3):
+        with contextlib.suppress(PortTakenError):
+            return _load(command, rate, seconds, transport)
+    raise RuntimeError("sipp cannot bind its ports")
+
+
+def _load(command: list[str], rate: float, seconds: float, transport: str) -> Load:
     os.sched_setaffinity(0, {LOAD_CORE})
     with Subject(command) as subject:
         calls = int(rate * seconds)
@@ -228,9 +240,11 @@ def load(command: list[str], rate: float, seconds: float, transport: str) -> Loa
         if probe is not None:
             probe.join(3)
         used = subject.cpu - before
-        good, bad, repeats = outcome(subject.folder)
+        if sipp.returncode == SIPP_CANNOT_BIND:
+            raise PortTakenError
         if sipp.returncode in SIPP_FAILED:
             raise RuntimeError(f"sipp could not run: exit status {sipp.returncode}")
+        good, bad, repeats = outcome(subject.folder)
     result: Load = {
         "rate": rate,
         "seconds": round(elapsed, 2),
