@@ -6,11 +6,11 @@
     python -m benchmarks.sip_calls --json FILE      the same, as a file
 
 sipp places calls (INVITE, 180, 200, ACK, BYE, 200) at an even rate, each subject's own, about half
-of what it takes; `--rate` gives all the same (the busier, the less a wake-up costs per call), and
-`--long` or `--maximum` look first what ours take on this machine today. All
-subjects take their turn in each round (A B C D A B C D …), so that a machine whose speed drifts
-treats them alike. Reported are medians over the rounds, and medians of the ratios within a round.
-Ours is frozen for the garbage collector after start (`gc.freeze()`); peers are as they come.
+of what it takes. `--long` and `--maximum` look first what ours take on this machine today; `--rate`
+gives all the same (the busier, the less a wake-up costs per call). All subjects take their turn in
+each round (A B C D A B C D …), so that a machine whose speed drifts treats them alike. Reported are
+medians over the rounds, and medians of the ratios within a round. Ours is frozen for the garbage
+collector after start (`gc.freeze()`); peers are as they come.
 
     voip           the endpoint on its transports, offer and answer negotiated, no leg
     voip-legs      the SIP object: an AudioCall, a media session and a pair of ports per call
@@ -35,7 +35,7 @@ from benchmarks.sipp_load import SUBJECT_PORT, Load, hold, load
 PEERS = Path(__file__).resolve().parent / "peers"
 SUBJECTS = ("voip", "aiosipua", "voip-legs", "baresip")
 #: calls a second: about half of what each takes on one core of the machine that this was written on
-#: (`--maximum` found 9,300, 1,660 and 3,900); baresip searches all that its last 32 s left behind for
+#: (9,300, 1,660 and 3,900), for ours unless `--maximum` finds out what they take today; baresip searches all that its last 32 s left behind for
 #: every message, so that 250 a second, for a minute, is too much for it
 RATES = {"voip": 4600.0, "aiosipua": 830.0, "voip-legs": 1900.0, "baresip": 150.0}
 #: calls a second that ours have to take without a failed one, over UDP

@@ -10,6 +10,7 @@ that one of them owns. Drain `outgoing` and `events` after every verb and every 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -96,15 +97,15 @@ class Endpoint:
     def advance(self, now: float) -> None:
         """Do what is due; drain afterwards."""
         timers = self.core.timers
-        due = timers.due(now)
-        for count, timer in enumerate(due):
-            if timer.cancelled:
-                continue
-            try:
-                timer.owner.expired(timer.reason, now)
-            except BaseException:  # a bug of one owner must not cost the others their timers
-                timers.restore(due[count + 1 :])
-                raise
+        due = deque(timers.due(now))
+        try:
+            while due:
+                timer = due.popleft()
+                if not timer.cancelled:
+                    timer.owner.expired(timer.reason, now)
+        finally:
+            if due:  # an owner failed: its bug must not cost the others their timers
+                timers.restore(due)
 
     def deadline(self) -> Deadline | None:
         """Return when `advance` is wanted next."""

@@ -141,7 +141,7 @@ class Lingering:
         """Let go of all whose time has come."""
         while self._next is not None and self._next[1].until <= now:
             key, entry = self._next
-            self._over = max(self._over, entry.until)
+            self._over = entry.until
             self._count -= 1
             self._next = self._following()
             self._gone(key, entry)

@@ -256,7 +256,10 @@ class Reception:
 
 
 def _identity(routing: Routing, method: str) -> str:
-    """Return what every copy of a request has in common (RFC 3261 §8.2.2.2)."""
+    """Return what every copy of a request has in common (RFC 3261 §8.2.2.2).
+
+    Joined like a `server_key`, for the same reasons.
+    """
     call_id, tag, _, number = routing
     return f"{call_id}\n{tag}\n{number}\n{method}"
 
