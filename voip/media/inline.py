@@ -9,6 +9,7 @@ Everything goes through the instance: a patched or overridden method is honoured
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -103,9 +104,15 @@ class InlineMedia(Reception):
         self._owed = 0
         self._most_owed = round(_MOST_OWED_SECONDS * codec.rtp_clock_rate_hz)
 
-    def update(self, agreement: Agreement, now: float) -> None:
-        """Go on with what a re-INVITE agreed on: hold, resume, another address, another codec."""
-        leg, rules = self._audio, self.source.rules
+    def update(self, agreement: Agreement, now: float, rules: SourceRules | None = None) -> None:
+        """Go on with what a re-INVITE agreed on: hold, resume, another address, another codec.
+
+        Args:
+            agreement: what was agreed on.
+            now: monotonic seconds.
+            rules: where media may come from; as before, at the agreement's addresses, when absent.
+        """
+        leg = self._audio
         before = None if leg is None else leg.codec
         if leg is None:
             self.leg.media = agreement.media
@@ -116,14 +123,12 @@ class InlineMedia(Reception):
         self._payload_types = None
         self._sends, self._receives = agreement.send, agreement.receive
         self.source.renegotiated(
-            SourceRules(
-                mode=rules.mode,
+            rules
+            or dataclasses.replace(
+                self.source.rules,
                 sdp=agreement.remote,
-                signalling_ip=rules.signalling_ip,
-                payload_types=agreement.payload_types,
                 sdp_rtcp=agreement.remote_rtcp,
-                trusted=rules.trusted,
-                acknowledged=rules.acknowledged,
+                payload_types=agreement.payload_types,
             )
         )
         if leg is not None and (leg.codec is not before or resumed):

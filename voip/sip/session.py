@@ -1,8 +1,7 @@
 """One call of the SIP object: the SIP call, its leg and its media, tied together.
 
 The SIP call belongs to the endpoint, the packets to the media plane, the leg to the user. A session
-holds what lies between: which description was sent last, what was agreed on, which socket the media
-has, and who waits for the outcome.
+holds what lies between: the call's media session (`voip.sip.media`), and who waits for the outcome.
 """
 
 from __future__ import annotations
@@ -23,19 +22,15 @@ from voip.errors import (
     TransportError,
 )
 from voip.logs import call_event
-from voip.rtp.source import RemoteSource, SourceRules
-from voip.sdp.negotiation import LocalMedia
 from voip.sip.answer import Answer
-from voip.sip.description import CallDescription, description_of, formats_of, has_description
-from voip.sip.invite import CallState
+from voip.sip.description import description_of, formats_of, has_description
+from voip.sip.media import MediaSession
 from voip.sip.types import CallerID, parse_uri
-from voip.types import HostPort, canonical_ip
 
 if TYPE_CHECKING:
-    from voip.media.plane import InlineMedia
     from voip.rtp.call import RTPCall
-    from voip.rtp.protocol import MediaSocket
     from voip.sdp.answering import Offer
+    from voip.sdp.messages import SessionDescription
     from voip.sdp.negotiation import Agreement
     from voip.sip.account import Account
     from voip.sip.driver import SipDriver
@@ -54,7 +49,7 @@ class CallSession:
         driver: runs the endpoint of the SIP object.
         call: the SIP call.
         leg: the user's leg, None until the codec is known.
-        description: our side of its session descriptions, None before a port is reserved.
+        media: its media session, None before a port is reserved and after it is given back.
         ended: why the call is over, None while it is not.
         answer: who waits for an incoming call to be answered.
         outcome: who waits for an outgoing call to be answered.
@@ -63,15 +58,13 @@ class CallSession:
     __slots__ = (
         "_call_class",
         "_fields",
-        "_media",
-        "_socket",
         "_updated",
         "answer",
         "call",
-        "description",
         "driver",
         "ended",
         "leg",
+        "media",
         "outcome",
     )
 
@@ -79,14 +72,12 @@ class CallSession:
         self.driver = driver
         self.call: Call | None = None
         self.leg: RTPCall | None = None
-        self.description: CallDescription | None = None
+        self.media: MediaSession | None = None
         self.ended: CallEnded | None = None
         self.answer: Answer[Any] | None = None
         self.outcome: asyncio.Future[Any] | None = None
         self._call_class: type[RTPCall] | None = None
         self._fields: dict[str, Any] = {}
-        self._socket: MediaSocket | None = None
-        self._media: InlineMedia | None = None
         self._updated: asyncio.Future[None] | None = None
 
     @property
@@ -140,7 +131,8 @@ class CallSession:
         """Answer once STUN has told the public address of the media socket."""
         try:
             self._reserve_for_answer()
-            await self._find_public_address()
+            assert self.media is not None
+            await self.media.find_public_address()
         except ParseError as error:
             self._refuse(error.status or 400, error)
             return
@@ -160,21 +152,26 @@ class CallSession:
         if has_description(request):
             offer = self.driver.answer_books.open(call_class, request.raw_body)
             remote = offer.remote
-        self._reserve(call.flow.local.host, remote, call.flow.remote.host)
+        if self.media is None:
+            flow = call.flow
+            self.media = MediaSession(
+                self.driver, flow.local.host, remote=remote, signalling_ip=flow.remote.host
+            )
         return offer
 
     def _accept(self) -> RTPCall | None:
         call = self._sip_call
         offer = self._reserve_for_answer()
         assert self._call_class is not None
-        assert self.description is not None
+        assert self.media is not None
+        described = self.media.description
         if offer is None:
             # RFC 3261 §13.3.1: an INVITE without an offer gets ours in the 2xx; the codec, and with
             # it the leg, is known when the ACK brings the answer.
-            body = self.description.offer(self._call_class)
+            body = described.offer(self._call_class)
             self.driver.place(lambda now: call.accept(now, body))
             return None
-        body, agreement = self.description.answer(offer)
+        body, agreement = described.answer(offer)
         leg = self._make_leg(agreement, CallerID.parse(call.request.headers["From"]))
         self.driver.place(lambda now: call.accept(now, body))
         leg._begin()
@@ -193,10 +190,11 @@ class CallSession:
 
     def confirmed(self, request: Request) -> None:
         """Take the ACK; it brings the answer when the offer was ours."""
-        if self._media is not None:
-            self._media.source.rules.acknowledged = True
-        described = self.description
-        if described is None or described.offered is None or self.leg is not None:
+        if self.media is None:
+            return
+        self.media.acknowledged()
+        described = self.media.description
+        if described.offered is None or self.leg is not None:
             return
         assert self.answer is not None
         try:
@@ -248,20 +246,19 @@ class CallSession:
         """
         assert self._call_class is not None
         formats_of(self._call_class)  # before anything is reserved
-        self._reserve(local_host, None, None)
+        self.media = media = MediaSession(self.driver, local_host)
         if self.driver.session.rtp_stun_server_address is not None:
-            await self._find_public_address()
-        assert self.description is not None
-        return self.description.offer(self._call_class)
+            await media.find_public_address()
+        return media.description.offer(self._call_class)
 
     def answered(self, response: Response) -> None:
         """Take the 2xx of our INVITE: make the leg, or end what cannot be spoken in."""
         if self.outcome is None or self.outcome.done():
             self.hang_up()  # nobody waits any more
             return
-        assert self.description is not None
+        assert self.media is not None
         try:
-            agreement = self.description.take(description_of(response), "the 2xx")
+            agreement = self.media.description.take(description_of(response), "the 2xx")
             leg = self._make_leg(agreement, CallerID.parse(str(self._sip_call.remote)))
         except Exception as error:  # noqa: BLE001 - the user's class may raise anything
             self.outcome.set_exception(error)
@@ -272,36 +269,9 @@ class CallSession:
 
     # Both
 
-    def _reserve(self, local_host: str, remote: HostPort | None, signalling_ip: str | None) -> None:
-        if self._socket is not None:
-            return
-        self._socket = self.driver.rtp.reserve(
-            local_host, remote=remote, signalling_ip=signalling_ip
-        )
-        local, rtcp = self._socket.local, self._socket.rtcp_local
-        number = int.from_bytes(self.driver.entropy(7))
-        local_media = LocalMedia(
-            self.driver.session.media_address or local.host,
-            local.port,
-            rtcp.port,
-            session_id=number >> 24,
-            version=number & 0xFFFFFF,
-            rtcp_mux=True,
-        )
-        self.description = CallDescription(local_media)
-
-    async def _find_public_address(self) -> None:
-        """Describe the media socket as others see it (RFC 8489)."""
-        assert self._socket is not None
-        assert self.description is not None
-        public, local = await self._socket.public_address(), self.description.local
-        if public != self._socket.local:
-            local.address, local.port = public
-            local.rtcp_port = public.port + 1
-
     def _make_leg(self, agreement: Agreement, caller: CallerID) -> RTPCall:
         assert self._call_class is not None
-        assert self._socket is not None
+        assert self.media is not None
         driver = self.driver
         leg = self._call_class(
             rtp=driver.rtp,
@@ -312,26 +282,8 @@ class CallSession:
         )
         self.leg = leg
         driver.legs[leg] = self
-        source = RemoteSource(self._rules(agreement))
-        self._media = driver.plane.adopt(
-            leg, self._socket.link, source=source, agreement=agreement, now=driver.now
-        )
-        self._socket.bind(self._media, remote=agreement.remote, remote_rtcp=agreement.remote_rtcp)
+        self.media.begin(self._sip_call, leg, agreement)
         return leg
-
-    def _rules(self, agreement: Agreement) -> SourceRules:
-        call = self._sip_call
-        assert call.flow is not None
-        signalling = call.flow.remote.host
-        return SourceRules(
-            mode="learn",
-            sdp=agreement.remote,
-            signalling_ip=signalling,
-            payload_types=agreement.payload_types,
-            sdp_rtcp=agreement.remote_rtcp,
-            trusted=canonical_ip(signalling) in self.driver.settings.peers,
-            acknowledged=not call.incoming or call.state is CallState.CONFIRMED,
-        )
 
     # Re-INVITE
 
@@ -339,9 +291,9 @@ class CallSession:
         """Answer a re-INVITE: hold, resume, another address, another codec (RFC 3261 §14.2)."""
         call, leg = self._sip_call, self.leg
         try:
-            described = self.description
-            if leg is None or described is None:
+            if leg is None or self.media is None:
                 raise NegotiationError("the call has no media yet")
+            described = self.media.description
             offer = description_of(request)
             if offer is None:
                 sent = described.reoffer(type(leg))
@@ -349,20 +301,19 @@ class CallSession:
                 return
             body, agreement = described.reanswer(offer, type(leg))
             self.driver.place(lambda now: call.answer_offer(now, body))
-            self._renegotiated(agreement)
+            self.media.renegotiated(call, agreement)
         except (NegotiationError, ParseError):
             # RFC 3261 §14.2: refused, the session goes on as it was.
             self.driver.place(lambda now: call.refuse_offer(now, 488))
 
     def reconfirmed(self, request: Request) -> None:
         """Take the ACK of a re-INVITE; it brings the answer when the offer was ours."""
-        described = self.description
-        if described is None or described.offered is None or self.leg is None:
+        if self.media is None or self.media.description.offered is None or self.leg is None:
             return
         try:
             answered = description_of(request)
             if answered is not None:
-                self._renegotiated(described.take(answered, "the ACK"))
+                self._take(answered, "the ACK")
         except (NegotiationError, ParseError):
             self.driver.counters["reoffer_answer_unusable"] += 1
 
@@ -374,11 +325,12 @@ class CallSession:
             CallEnded: the call ended meanwhile.
             LocalProtocolError: another offer is under way.
         """
-        if self._updated is not None or self.leg is None or self.description is None:
+        if self._updated is not None or self.leg is None or self.media is None:
             raise LocalProtocolError("the call cannot be changed now")
-        local = self.description.local
+        described = self.media.description
+        local = described.local
         before, local.direction = local.direction, direction
-        body = self.description.reoffer(type(self.leg))
+        body = described.reoffer(type(self.leg))
         self._updated = asyncio.get_running_loop().create_future()
         try:
             self.driver.place(lambda now: self._sip_call.reinvite(now, body))
@@ -398,8 +350,7 @@ class CallSession:
             error = CallFailed(status, "" if response is None else response.reason)
         else:
             try:
-                assert self.description is not None
-                self._renegotiated(self.description.take(description_of(response), "the 2xx"))
+                self._take(description_of(response), "the 2xx")
             except (NegotiationError, ParseError) as unusable:
                 error = unusable
         if waiting is not None and not waiting.done():
@@ -408,13 +359,14 @@ class CallSession:
             else:
                 waiting.set_exception(error)
 
-    def _renegotiated(self, agreement: Agreement) -> None:
-        assert self.description is not None
-        self.description.agreement = agreement
-        if self._media is not None and self._socket is not None:
-            self._media.update(agreement, self.driver.now)
-            self._media.source.renegotiated(self._rules(agreement))
-            self._socket.move(agreement.remote, agreement.remote_rtcp)
+    def _take(self, answer: SessionDescription | None, where: str) -> None:
+        """Go on with the answer to our re-offer.
+
+        Raises:
+            NegotiationError: there is none, or it does not fit the offer.
+        """
+        assert self.media is not None
+        self.media.renegotiated(self._sip_call, self.media.description.take(answer, where))
 
     # The end
 
@@ -434,8 +386,8 @@ class CallSession:
     def finish(self, cause: EndCause, status: int | None, phrase: str) -> None:
         """The SIP call is over: release the media, tell the leg and whoever waits."""
         self.ended = reason = CallEnded(cause, status, phrase)
-        if self._media is not None and cause is EndCause.REMOTE_HANGUP:
-            self._media.far_end_left()
+        if self.media is not None and cause is EndCause.REMOTE_HANGUP:
+            self.media.far_end_left()
         self._release()
         if self.answer is not None:
             self.answer.set_exception(reason)
@@ -452,9 +404,6 @@ class CallSession:
 
     def _release(self) -> None:
         """Give the media socket back, in every way that a call can end."""
-        if self._media is not None:
-            self.driver.plane.release(self._media)
-            self._media = None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        media, self.media = self.media, None
+        if media is not None:
+            media.release()
