@@ -43,7 +43,7 @@ FLOORS = {
     3: "voip.media.plane voip.media.inline voip.media.reception voip.media.link",
     4: """
         voip.aio voip.entropy voip.gathering voip.poller voip.sockets voip.system voip.watchdog
-        voip.sip.answer voip.sip.description voip.sip.driver voip.sip.media voip.sip.messaging voip.sip.registering voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport
+        voip.sip.answer voip.sip.description voip.sip.driver voip.sip.incoming voip.sip.media voip.sip.messaging voip.sip.registering voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport
         voip.sip.udp voip.sip.streams voip.sip.tls voip.sip.resolver
         voip.rtp.protocol voip.rtp.ports voip.rtp.discovery voip.rtp.sharing voip.rtp.ticker
         voip.rtp.wires

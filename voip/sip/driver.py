@@ -26,6 +26,7 @@ from voip.sip.answer import Answer
 from voip.sip.departure import next_hop
 from voip.sip.description import AnswerBooks
 from voip.sip.endpoint import Endpoint
+from voip.sip.incoming import IncomingCalls
 from voip.sip.messages import Request
 from voip.sip.messaging import ApplicationRequests
 from voip.sip.registering import AccountRegistration
@@ -72,6 +73,7 @@ class SipDriver(Driver[Endpoint]):
         legs: the calls that have a leg, by it.
         deciding: the calls whose `call_received` is still running.
         ending: hooks that still run though their call is over.
+        incoming: what the application says about calls that came in.
         requests: those outside any dialog that the application serves, or sent.
         registering: the registration of the account, None before it was asked for.
         watchdog: names what blocks the loop.
@@ -96,6 +98,7 @@ class SipDriver(Driver[Endpoint]):
         self.legs: dict[Any, CallSession] = {}
         self.deciding: dict[CallSession, asyncio.Task[Any]] = {}
         self.ending: set[asyncio.Task[Any]] = set()
+        self.incoming = IncomingCalls(self)
         self.requests = ApplicationRequests(self)
         self.registering: AccountRegistration | None = None
         self.watchdog = Watchdog(self.loop)

@@ -16,22 +16,15 @@ import asyncio
 import contextlib
 import functools
 import logging
-import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from voip.errors import (
-    CallEnded,
-    EndCause,
-    LocalProtocolError,
-    RegistrationError,
-)
+from voip.errors import EndCause, LocalProtocolError, RegistrationError
 from voip.hooks import HookRunner, event_hook
 from voip.legs import Extensible
-from voip.logs import call_event
 from voip.machine import Counters
 from voip.sip.account import Account
 from voip.sip.answer import Answer
@@ -171,18 +164,7 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
 
     def ringing(self, request: Request) -> None:
         """Send 180 Ringing; nothing when the call is over or answered."""
-        self._on_loop(functools.partial(self._ring, request))
-
-    def _ring(self, request: Request) -> None:
-        session = self._running.sessions.get(id(request))
-        if session is None or session.call is None:
-            return
-        call = session.call
-        with contextlib.suppress(LocalProtocolError):
-            self._running.place(call.ring)
-            if logger.isEnabledFor(logging.INFO):
-                caller = request.headers["From"]
-                call_event(logger, "call_ringing", caller=caller, call_id=call.id)
+        self._running.incoming.ring(request)
 
     def answer(self, request: Request, *, call_class: type[LegT], **fields: Any) -> Answer[LegT]:
         """Answer an INVITE with a leg of `call_class`; the answer starts at once.
@@ -201,24 +183,8 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
             LocalProtocolError: this request was answered before.
         """
         answer: Answer[LegT] = Answer()
-        self._on_loop(functools.partial(self._answer, answer, request, call_class, fields))
+        self._running.incoming.answer(request, answer, call_class, fields)
         return answer
-
-    def _answer(
-        self, answer: Answer[LegT], request: Request, call_class: type[LegT], fields: dict[str, Any]
-    ) -> None:
-        session = self._running.sessions.get(id(request))
-        if session is None:
-            answer.set_exception(CallEnded(EndCause.CANCELLED))
-            return
-        if session.answer is not None:
-            raise LocalProtocolError("the request was answered before")
-        session.answer = answer
-        session.choose(call_class, fields)
-        if self.rtp_stun_server_address is None:
-            session.accept()
-        else:
-            self._spawn(session.accept_in_public(), "answer")
 
     def reject(
         self, request: Request, *, status_code: int = 486, reason: str | None = None
@@ -230,29 +196,7 @@ class SessionInitiationProtocol(AdoptedTransport, Extensible):
         """
         if not 300 <= status_code <= 699:
             raise ValueError(f"{status_code} is no refusal")
-        self._on_loop(functools.partial(self._reject, request, status_code, reason))
-
-    def _reject(self, request: Request, status_code: int, reason: str | None) -> None:
-        session = self._running.sessions.get(id(request))
-        if session is None or session.call is None:
-            return
-        call = session.call
-        with contextlib.suppress(LocalProtocolError):
-            self._running.place(lambda now: call.reject(now, status_code, reason))
-
-    def _on_loop(self, command: Callable[[], None]) -> None:
-        """Run a command on the event loop: at once, or soon from a worker thread."""
-        driver = self._running
-        if threading.get_ident() == driver.thread:
-            command()
-        else:
-            driver.loop.call_soon_threadsafe(self._try, command)
-
-    def _try(self, command: Callable[[], None]) -> None:
-        try:
-            command()
-        except Exception as error:  # noqa: BLE001 - the hook is gone: it is told like a failed one
-            self.hooks.failed("call_received", error)
+        self._running.incoming.reject(request, status_code, reason)
 
     # Outgoing calls
 
