@@ -61,7 +61,10 @@ class InlinePlane:
         agreement: Agreement | None = None,
         now: float,
     ) -> InlineMedia:
-        """Take over the media of a leg; its first frame leaves at the next tick.
+        """Take over the media of a leg.
+
+        Its first frame is due a packet time from now, as a microphone's would be, or as soon as
+        the first packet has come: a call that is over within that time costs no media.
 
         Args:
             leg: the leg; its `wire` is set.
@@ -80,7 +83,7 @@ class InlinePlane:
         leg._engine = media
         leg._transmit = link.send
         self.legs.add(media)
-        self._place(media, self._tick + 1)
+        self._place(media, self._tick + media.period)
         return media
 
     def release(self, media: InlineMedia) -> None:
