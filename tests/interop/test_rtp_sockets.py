@@ -317,6 +317,9 @@ async def test_the_ticker_keeps_time(rtp):
             if len(self.ticks) == 40:
                 self.news.set()
 
+        def deadline(self):
+            return None  # every tick is wanted
+
     plane = Plane()
     one = await rtp(plane=plane)
     own = one.reserve(LOOPBACK)

@@ -283,6 +283,9 @@ class House:
     def tick(self, now):
         self.ticks.append(now)
 
+    def deadline(self):
+        return None  # every tick is wanted
+
     async def open(self, host=HOST, port=None):
         self.local = await self.rtp.listen(host, port)
         await asyncio.sleep(0)

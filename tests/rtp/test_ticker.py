@@ -6,20 +6,30 @@ import asyncio
 
 import pytest
 
+from voip.machine import Deadline
 from voip.rtp.ticker import Ticker
 from voip.testing.loop import run_virtual
 
 
 class Wheel:
-    def __init__(self, loop, **options):
+    """Who is ticked; in `wanted` are the moments when something is due, once they are told."""
+
+    def __init__(self, loop):
         self.loop = loop
         self.ticks = []
         self.then = lambda: None
-        self.ticker = Ticker(self.tick, loop, **options)
+        self.wanted = None
+        self.ticker = Ticker(self.tick, loop, deadline=self.deadline)
 
     def tick(self, now):
         self.ticks.append((now, self.loop.time()))
         self.then()
+
+    def deadline(self):
+        if not self.wanted:
+            return None
+        last = self.ticks[-1][0] if self.ticks else 0.0
+        return Deadline(min(at for at in self.wanted if at > last + 0.0025), "a test")
 
     @property
     def due(self):
@@ -192,3 +202,80 @@ async def test_a_tick_that_is_cancelled_is_not_the_last_one(wheel):
     await asyncio.sleep(0.05)
     assert len(wheel.ticks) == 20
     wheel.ticker.stop()
+
+
+@virtual
+async def test_ticks_before_the_deadline_are_left_out_and_the_grid_stays(wheel):
+    start = wheel.loop.time()
+    wheel.wanted = [start + at for at in (0.005, 0.025, 0.0461, 0.049, 0.1, 9)]
+    wheel.ticker.start()
+    await asyncio.sleep(1)
+    # The nearest tick, where the deadline lies beside the grid; the next, where that is over.
+    assert wheel.due == pytest.approx([start + at for at in (0.005, 0.025, 0.045, 0.05, 0.1)])
+    wheel.ticker.stop()
+
+
+@virtual
+async def test_an_earlier_deadline_brings_the_tick_forward(wheel):
+    start = wheel.loop.time()
+    wheel.wanted = [start + 0.005, start + 5]
+    wheel.ticker.start()
+    await asyncio.sleep(1.0012)
+    assert wheel.ticker.upcoming() == pytest.approx(start + 1.005)
+    wheel.wanted.append(start + 1.1)
+    wheel.ticker.hasten()
+    wheel.ticker.hasten()  # nothing is earlier than it was
+    await asyncio.sleep(0.5)
+    assert wheel.due == pytest.approx([start + 0.005, start + 1.1])
+    wheel.wanted.append(start)  # over already: at the next tick
+    wheel.wanted.append(start + 1.4)
+    wheel.ticker.hasten()
+    await asyncio.sleep(0.01)
+    assert wheel.due[2:] == pytest.approx([start + 1.505])
+    timers = [timer for timer in wheel.loop._scheduled if not timer.cancelled()]
+    assert len(timers) == 1
+    wheel.ticker.close()
+
+
+@virtual
+async def test_one_more_user_may_be_due_before_the_others(wheel):
+    start = wheel.loop.time()
+    wheel.wanted = [start + 0.005, start + 5]
+    wheel.ticker.start()
+    await asyncio.sleep(1.0012)
+    wheel.wanted.append(start + 1.02)
+    wheel.ticker.start()
+    await asyncio.sleep(0.5)
+    assert wheel.due == pytest.approx([start + 0.005, start + 1.02])
+    wheel.ticker.close()
+
+
+@virtual
+async def test_what_is_due_earlier_since_a_tick_is_not_lost(wheel):
+    start = wheel.loop.time()
+
+    def sooner():
+        wheel.then = lambda: None
+        wheel.wanted = [start + 0.03, start + 5]
+        wheel.ticker.hasten()
+
+    wheel.wanted = [start + 0.005, start + 5]
+    wheel.then = sooner
+    wheel.ticker.start()
+    await asyncio.sleep(1)
+    assert wheel.due == pytest.approx([start + 0.005, start + 0.03])
+    wheel.ticker.close()
+
+
+@virtual
+async def test_a_stall_makes_up_for_the_ticks_that_were_wanted(wheel):
+    start = wheel.loop.time()
+    wheel.wanted = [start + at for at in (0.005, 0.025, 0.045, 0.065, 5)]
+    wheel.ticker.start()
+    await asyncio.sleep(0.01)
+    wheel.loop._now += 0.05
+    await asyncio.sleep(0.02)
+    assert wheel.due == pytest.approx([start + at for at in (0.005, 0.025, 0.045, 0.065)])
+    assert not wheel.ticker.counters
+    wheel.ticker.close()
+    assert wheel.ticker.upcoming() == pytest.approx(wheel.loop.time() + 0.005)

@@ -9,6 +9,7 @@ loss, mute and discontinuous transmission need no wall clock and replay identica
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 from voip.audio.call import AudioCall
 from voip.machine import Deadline, Entropy
@@ -28,8 +29,18 @@ _STALL_SECONDS = 4.5 * TICK
 _LATE_SECONDS = 16 * TICK
 
 
+class Pace(Protocol):
+    """Who gives the ticks, where those before the deadline are left out."""
+
+    def upcoming(self) -> float:
+        """Return when the next tick would be, were none left out."""
+
+    def hasten(self) -> None:
+        """Learn that the deadline is earlier than it was."""
+
+
 class InlinePlane:
-    """Drives many legs; whoever owns it calls `tick` every 5 ms while it has a deadline.
+    """Drives many legs; whoever owns it calls `tick` every 5 ms, or only when it is due.
 
     Args:
         entropy: for sources, sequence numbers and timestamps.
@@ -38,6 +49,7 @@ class InlinePlane:
     Attributes:
         legs: what is driven now.
         unix_offset: seconds to add to `now` for the wall clock; it only labels sender reports.
+        pace: who leaves ticks out until the plane's deadline; None where every tick comes.
     """
 
     def __init__(self, entropy: Entropy, settings: PlaneSettings | None = None) -> None:
@@ -45,9 +57,12 @@ class InlinePlane:
         self.settings = settings or PlaneSettings()
         self.unix_offset = 0.0
         self.legs: set[InlineMedia] = set()
+        self.pace: Pace | None = None
         # Per packet time, a ring of slots: which legs are due in each. A leg stays in its slot.
         self._wheels: dict[int, list[dict[InlineMedia, None]]] = {}
         self._tick = 0
+        # No leg is due before this slot.
+        self._next = 1
         self._epoch = 0.0
         self._now = self.clock = 0.0
         self._late_until = 0.0
@@ -83,7 +98,7 @@ class InlinePlane:
         leg._engine = media
         leg._transmit = link.send
         self.legs.add(media)
-        self._place(media, self._tick + media.period)
+        self._place(media, self._upcoming() + media.period - 1)
         return media
 
     def release(self, media: InlineMedia) -> None:
@@ -96,12 +111,7 @@ class InlinePlane:
 
     def deadline(self) -> Deadline | None:
         """Return when the next leg is due; None without legs."""
-        if not self.legs:
-            return None
-        slot = self._tick + 1
-        while not any(wheel[slot % period] for period, wheel in self._wheels.items()):
-            slot += 1
-        return Deadline(self._epoch + slot * TICK, "packet time")
+        return Deadline(self._epoch + self._next * TICK, "packet time") if self.legs else None
 
     def tick(self, now: float) -> None:
         """Run the legs that are due by `now`."""
@@ -109,10 +119,12 @@ class InlinePlane:
         # Ticks that are made up for come with the moments they were due at. Packets, which are read
         # between them, know better how late it is.
         clock = self.clock = max(self.clock, now)
-        if clock - self._epoch - self._tick * TICK > _STALL_SECONDS:
+        # That a tick was left out since nobody was due is no stall.
+        if clock - self._epoch - max(self._tick, self._next - 3) * TICK > _STALL_SECONDS:
             self._late_until = clock + _LATE_SECONDS
         late = clock < self._late_until
-        target = math.floor((now - self._epoch) / TICK + 0.5)
+        target = self._slot(now)
+        self._tick = max(self._tick, min(self._next - 1, target))
         if target - self._tick > _MOST_BEHIND:
             self._pass_over(target - 1)
         while self._tick < target:
@@ -123,6 +135,7 @@ class InlinePlane:
                 for media in tuple(wheel[slot % period]):
                     if not media.is_closed:
                         media.run(now, due, late=late)
+        self._look_ahead()
 
     def _pass_over(self, slot: int) -> None:
         """Leave out the slots up to `slot`; legs learn how often they were due in them."""
@@ -137,7 +150,25 @@ class InlinePlane:
         """Make a leg due in the slot that follows an arrival, and keep its packet time."""
         if not media.is_closed:
             self._take_out(media)
-            self._place(media, self._tick + 1)
+            self._place(media, self._upcoming())
+
+    def _slot(self, at: float) -> int:
+        """Return the slot that a tick at this moment is for."""
+        return math.floor((at - self._epoch) / TICK + 0.5)
+
+    def _upcoming(self) -> int:
+        """Return the slot of the next tick to come, were none left out."""
+        slot = self._tick + 1
+        return slot if self.pace is None else max(slot, self._slot(self.pace.upcoming()))
+
+    def _look_ahead(self) -> None:
+        """Find the next slot in which a leg is due."""
+        slot = self._tick + 1
+        if self.legs:
+            wheels = self._wheels.items()
+            while not any(wheel[slot % period] for period, wheel in wheels):
+                slot += 1
+        self._next = slot
 
     def _place(self, media: InlineMedia, slot: int) -> None:
         period = media.period
@@ -146,6 +177,10 @@ class InlinePlane:
             wheel = self._wheels[period] = [{} for _ in range(period)]
         media.place = wheel[slot % period]
         media.place[media] = None
+        if slot < self._next or len(self.legs) == 1:
+            self._next = slot
+            if self.pace is not None:
+                self.pace.hasten()
 
     @staticmethod
     def _take_out(media: InlineMedia) -> None:

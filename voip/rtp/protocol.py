@@ -15,7 +15,7 @@ import secrets
 from typing import Any, Protocol
 
 from voip.errors import LocalProtocolError, TransportError
-from voip.machine import Entropy
+from voip.machine import Deadline, Entropy
 from voip.poller import Poller
 from voip.rtp.discovery import PublicAddress, StunQuery, dialable
 from voip.rtp.packet import classify
@@ -34,10 +34,19 @@ DEFAULT_PORTS = range(10000, 20000)
 
 
 class Plane(Protocol):
-    """Who wants the ticks."""
+    """Who wants the ticks.
+
+    Attributes:
+        pace: who gives them, as the plane has to know it.
+    """
+
+    pace: Any
 
     def tick(self, now: float) -> Any:
         """Do what is due."""
+
+    def deadline(self) -> Deadline | None:
+        """Return when something is due next; ticks before it are left out."""
 
 
 class RealtimeTransportProtocol(UdpSocket):
@@ -55,7 +64,7 @@ class RealtimeTransportProtocol(UdpSocket):
     Args:
         stun_server_address: whom to ask for public addresses; nobody when None.
         ports: the range for calls with ports of their own; None: everything on one port.
-        plane: gets `tick(now)` every 5 ms while calls have media.
+        plane: gets `tick(now)` on a grid of 5 ms, whenever it is due, while calls have media.
         entropy: where STUN transaction ids come from.
     """
 
@@ -306,7 +315,8 @@ class RealtimeTransportProtocol(UdpSocket):
         """Let the ticks come while a call has media."""
         if self.plane is not None:
             if self.ticker is None:
-                self.ticker = Ticker(self.plane.tick, self._running_loop())
+                plane, loop = self.plane, self._running_loop()
+                plane.pace = self.ticker = Ticker(plane.tick, loop, deadline=plane.deadline)
             self.ticker.start()
 
     def moved(self, media_socket: MediaSocket) -> None:
