@@ -46,7 +46,7 @@ FLOORS = {
         voip.sip.answer voip.sip.description voip.sip.driver voip.sip.incoming voip.sip.media voip.sip.messaging voip.sip.registering voip.sip.protocol voip.sip.session voip.sip.serving voip.sip.transport
         voip.sip.udp voip.sip.streams voip.sip.tls voip.sip.resolver
         voip.rtp.protocol voip.rtp.ports voip.rtp.discovery voip.rtp.sharing voip.rtp.ticker
-        voip.rtp.wires
+        voip.rtp.pairs voip.rtp.wires
         voip.testing.leaks voip.testing.legs voip.testing.loop voip.testing.network
         voip.testing.peer voip.testing.plugin voip.testing.sockets voip.testing.world
     """,

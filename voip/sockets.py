@@ -222,10 +222,13 @@ class UdpSocket(asyncio.DatagramProtocol):
             self._transport.close()
             self._transport = None
 
-    def forget(self) -> None:
-        """Close, and let go of who was told: this and its owner hold each other."""
-        self.close()
-        self._received = self._lost = _nobody
+    def pass_to(
+        self,
+        received: Callable[[bytes, Address], None],
+        lost: Callable[[HostPort, str], None],
+    ) -> None:
+        """Tell somebody else from now on."""
+        self._received, self._lost = received, lost
 
     @property
     def address(self) -> HostPort | None:
@@ -421,7 +424,3 @@ class UdpSocket(asyncio.DatagramProtocol):
         self.counters[f"send_error_{name.lower()}"] += 1
         if error.errno not in TRANSIENT and not self.closed:
             self._lost(HostPort(*address[:2]), words(error))
-
-
-def _nobody(*_: Any) -> None:
-    """Take what comes after the end."""

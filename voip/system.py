@@ -15,6 +15,11 @@ from typing import Any, TypeVar, cast
 from voip.errors import TransportError
 from voip.types import HostPort
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 __all__ = [
     "RECEIVE_BUFFER_BYTES",
     "TRANSIENT",
@@ -52,6 +57,15 @@ TRANSIENT = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EPERM, errno.
 
 Address = tuple[Any, ...]
 """What the socket module takes and gives: host and port, two more items for IPv6."""
+
+
+def most_open_files() -> int:
+    """Return how many files and sockets the process may have open at a time."""
+    if resource is None:
+        return 512  # what the C library of Windows allows
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1_000_000 if soft == resource.RLIM_INFINITY else soft
+
 
 # What `socket.socket` adds to `SocketType` costs 1 µs, and a call's two sockets need none of it.
 SocketT = TypeVar("SocketT", bound=socket.SocketType)

@@ -230,7 +230,8 @@ async def test_both_ports_of_a_call_are_nobody_elses(rtp):
     for address in (own.local, own.rtcp_local):
         with pytest.raises(TransportError, match="in use"):
             bind_udp(*address)
-    own.close()
+    own.close()  # they rest
+    one.close()
     for address in (own.local, own.rtcp_local):
         bind_udp(*address).close()
 

@@ -59,6 +59,10 @@ class MediaPorts:
         last = self._first + 2 * self._count - 1
         raise PortsExhaustedError(f"no RTP port is free in {self._first}–{last}")
 
+    def claim(self, port: int) -> None:
+        """Note that a pair which was given back is handed out again."""
+        self._held.add(port)
+
     def give_back(self, port: int) -> None:
         """Note that a pair is free again; exactly once for each `take`."""
         self._held.remove(port)

@@ -19,10 +19,11 @@ from voip.machine import Deadline, Entropy
 from voip.poller import Poller
 from voip.rtp.discovery import PublicAddress, StunQuery, dialable
 from voip.rtp.packet import classify
+from voip.rtp.pairs import MAX_PACKET_BYTES, PortPairs, bind_pair
 from voip.rtp.ports import MediaPorts
 from voip.rtp.sharing import SharedCalls, deliver_by_hand, is_live
 from voip.rtp.ticker import Ticker
-from voip.rtp.wires import MAX_PACKET_BYTES, MediaSocket, OwnSocket, SharedSocket, bind_pair
+from voip.rtp.wires import MediaSocket, OwnSocket, SharedSocket
 from voip.sockets import Address, UdpSocket, socket_family
 from voip.types import HostPort, canonical_ip, is_unspecified
 
@@ -83,6 +84,9 @@ class RealtimeTransportProtocol(UdpSocket):
         self.stun_server: HostPort | None = None
         self.ticker: Ticker | None = None
         self.poller = Poller() if Poller.AVAILABLE else None
+        self._pairs: PortPairs | None = None
+        if self.ports is not None:
+            self._pairs = PortPairs(self.ports, self.counters, self.poller)
         self._stun_name = stun_server_address
         self._entropy = entropy
         self._public = PublicAddress()
@@ -172,6 +176,8 @@ class RealtimeTransportProtocol(UdpSocket):
         """Close every socket, that of each call included. Idempotent."""
         for media_socket in list(self._sockets):
             media_socket.close()
+        if self._pairs is not None:
+            self._pairs.close()
         if self.ticker is not None:
             self.ticker.close()
         if self._query is not None:
@@ -268,13 +274,13 @@ class RealtimeTransportProtocol(UdpSocket):
             PortsExhaustedError: the call needs a port of its own and none is free.
             TransportError: no socket can be had.
         """
-        if self.ports is None or self._can_share(local_host, remote, signalling_ip):
+        if self._pairs is None or self._can_share(local_host, remote, signalling_ip):
             return self._reserve_shared(local_host, remote, signalling_ip)
         loop = self._running_loop()
         host = self._host
         if (":" in host) != (":" in local_host):  # a second family beside the one listened on
             host = "::" if ":" in local_host else "0.0.0.0"  # noqa: S104
-        own = OwnSocket(self, self.ports, host, local_host, loop)
+        own = OwnSocket(self, self._pairs, host, local_host, loop)
         own.remote, own.signalling_ip = remote, signalling_ip
         self._sockets.add(own)
         return own

@@ -5,22 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
-from voip.errors import TransportError
 from voip.machine import Counters
-from voip.poller import Poller
 from voip.rtp.discovery import PublicAddress, StunQuery
 from voip.rtp.packet import classify
-from voip.rtp.ports import MediaPorts
-from voip.sockets import Address, UdpSocket, is_in_use
+from voip.rtp.pairs import PortPairs
+from voip.sockets import Address
 from voip.types import HostPort
 
-__all__ = ["MAX_PACKET_BYTES", "MediaReceiver", "MediaSocket", "OwnSocket", "SharedSocket"]
-
-#: A peer's 20 ms of L16 at 44100 Hz is 1 776 B (RELIABILITY §1).
-MAX_PACKET_BYTES = 8192
-#: Packets before ICMP errors are asked for: a tenth of a second's. A caller who hangs up at once
-#: has closed its port by then, and each error costs five times as much as the packet it is about.
-UNTOLD_PACKETS = 4
+__all__ = ["MediaReceiver", "MediaSocket", "OwnSocket", "SharedSocket"]
 
 
 class MediaReceiver(Protocol):
@@ -40,7 +32,6 @@ class SocketOwner(Protocol):
     """What a media socket asks of the multiplexer."""
 
     counters: Counters
-    poller: Poller | None
 
     def send(self, data: bytes, addr: Any) -> None:
         """Send from the shared socket."""
@@ -157,25 +148,6 @@ def _rtcp_of(remote: HostPort | None) -> HostPort | None:
     return HostPort(remote.host, remote.port + 1)
 
 
-def bind_pair(
-    rtp: UdpSocket, rtcp: UdpSocket, host: str, port: int, loop: asyncio.AbstractEventLoop
-) -> bool:
-    """Bind an even port and the next odd one; False when one of them is in use.
-
-    Raises:
-        TransportError: the address is not ours, or the process has no sockets left.
-    """
-    try:
-        rtp.open(host, port, loop)
-        rtcp.open(host, port + 1, loop)
-    except TransportError as error:
-        rtp.close()
-        if is_in_use(error):
-            return False
-        raise
-    return True
-
-
 class SharedSocket(MediaSocket):
     """A place on the shared socket."""
 
@@ -201,7 +173,7 @@ class OwnSocket(MediaSocket):
 
     Args:
         owner: the multiplexer.
-        ports: the range that the pair is taken from, and given back to.
+        pairs: where the pair is taken from, and given back to.
         bind_host: the address to bind.
         local_host: our address as the peer reaches it.
         loop: the event loop.
@@ -214,30 +186,18 @@ class OwnSocket(MediaSocket):
     def __init__(
         self,
         owner: SocketOwner,
-        ports: MediaPorts,
+        pairs: PortPairs,
         bind_host: str,
         local_host: str,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        counters, poller = owner.counters, owner.poller
-        self._rtp = UdpSocket(
-            self._received,
-            self._lost,
-            max_bytes=MAX_PACKET_BYTES,
-            counters=counters,
-            poller=poller,
-            untold=UNTOLD_PACKETS,
-        )
-        self._rtcp = UdpSocket(
-            self._received_rtcp,
-            self._lost,
-            max_bytes=MAX_PACKET_BYTES,
-            counters=counters,
-            poller=poller,
-        )
-        port = ports.take(lambda port: bind_pair(self._rtp, self._rtcp, bind_host, port, loop))
+        self._pair = pair = pairs.take(bind_host, loop)
+        self._rtp, self._rtcp = pair.rtp, pair.rtcp
+        self._rtp.pass_to(self._received, self._lost)
+        self._rtcp.pass_to(self._received_rtcp, self._lost)
+        port = pair.port
         super().__init__(owner, HostPort(local_host, port), HostPort(local_host, port + 1))
-        self._ports = ports
+        self._pairs = pairs
         self._loop = loop
         self._query: StunQuery | None = None
         self._public: PublicAddress | None = None
@@ -269,11 +229,17 @@ class OwnSocket(MediaSocket):
 
     def send(self, data: bytes, addr: Any) -> None:
         """Send RTP from the call's own port."""
-        self._rtp.send(data, addr)
+        if self.closed:  # the port may be another call's by now
+            self.counters["send_after_close"] += 1
+        else:
+            self._rtp.send(data, addr)
 
     def send_rtcp(self, data: bytes, addr: Any) -> None:
         """Send RTCP from the call's own RTCP port."""
-        self._rtcp.send(data, addr)
+        if self.closed:
+            self.counters["send_after_close"] += 1
+        else:
+            self._rtcp.send(data, addr)
 
     async def public_address(self) -> HostPort:
         """Ask the STUN server from this very port, once; `local` when STUN is off or fails."""
@@ -292,13 +258,11 @@ class OwnSocket(MediaSocket):
             self._public.settle(address or self.local)
 
     def close(self) -> None:
-        """Close the sockets and give the ports back. Idempotent."""
+        """Give the ports back. Idempotent."""
         if self.closed:
             return
         super().close()
         if self._query is not None:
             self._query.close()
         self.discovered(None)  # whoever waits for the address is let go
-        self._rtp.forget()
-        self._rtcp.forget()
-        self._ports.give_back(self.local.port)
+        self._pairs.give_back(self._pair)
