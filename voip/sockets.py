@@ -74,7 +74,6 @@ class UdpSocket(asyncio.DatagramProtocol):
         poller: reads the socket with many others; a reader of the loop's own does when absent.
         gathers: whether datagrams in quick succession may wait a millisecond before they are read,
             as media may; where not, answers to what is read together wait for each other instead.
-        untold: datagrams that may be lost without anybody being told, before errors are asked for.
     """
 
     def __init__(
@@ -86,7 +85,6 @@ class UdpSocket(asyncio.DatagramProtocol):
         counters: Counters | None = None,
         poller: Poller | None = None,
         gathers: bool = True,
-        untold: int = 0,
     ) -> None:
         self.counters: Counters = Counter() if counters is None else counters
         self._received = received
@@ -94,7 +92,6 @@ class UdpSocket(asyncio.DatagramProtocol):
         self._max_bytes = max_bytes
         self._poller = poller
         self._gathers = gathers
-        self._untold = untold
 
     # What most sockets never have is no attribute of theirs: two are made for each call.
     closed = False
@@ -108,6 +105,7 @@ class UdpSocket(asyncio.DatagramProtocol):
     _tells_errors = False
     _has_more: Callable[[int], Sized]
     _questions = 0
+    _untold = 0
     _held: list[tuple[bytes, Address]] | None = None
 
     # Opening and closing
@@ -226,9 +224,16 @@ class UdpSocket(asyncio.DatagramProtocol):
         self,
         received: Callable[[bytes, Address], None],
         lost: Callable[[HostPort, str], None],
+        untold: int = 0,
     ) -> None:
-        """Tell somebody else from now on."""
-        self._received, self._lost = received, lost
+        """Tell somebody else from now on.
+
+        Args:
+            received: as for the socket.
+            lost: as for the socket.
+            untold: datagrams that may be lost before errors are asked for.
+        """
+        self._received, self._lost, self._untold = received, lost, untold
 
     @property
     def address(self) -> HostPort | None:

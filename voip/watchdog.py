@@ -87,7 +87,9 @@ class Watchdog:
         self._threshold = threshold
         self._interval = interval
         self._report = report or _log
-        self._stopped = threading.Event()
+        # Released to end the thread. To wait for a lock is one call, for an event two dozen of
+        # them, and each look takes the interpreter away from the loop.
+        self._leash = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop_thread = 0
         self._free_at = 0.0
@@ -100,7 +102,8 @@ class Watchdog:
         if self._thread is not None:
             return
         self._loop_thread = threading.get_ident()
-        self._stopped.clear()
+        self._leash = threading.Lock()
+        self._leash.acquire()
         self._free_at = time.monotonic()
         self._thread = threading.Thread(target=self._watch, name="voip watchdog", daemon=True)
         self._thread.start()
@@ -109,7 +112,7 @@ class Watchdog:
         """End watching. Idempotent."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._stopped.set()
+            self._leash.release()
             thread.join()
 
     def __enter__(self) -> Self:
@@ -122,7 +125,8 @@ class Watchdog:
     # In the watching thread
 
     def _watch(self) -> None:
-        while not self._stopped.wait(self._interval):
+        leash = self._leash
+        while not leash.acquire(timeout=self._interval):
             frame = sys._current_frames().get(self._loop_thread)
             if frame is None:
                 return

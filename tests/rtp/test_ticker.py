@@ -238,19 +238,6 @@ async def test_an_earlier_deadline_brings_the_tick_forward(wheel):
 
 
 @virtual
-async def test_one_more_user_may_be_due_before_the_others(wheel):
-    start = wheel.loop.time()
-    wheel.wanted = [start + 0.005, start + 5]
-    wheel.ticker.start()
-    await asyncio.sleep(1.0012)
-    wheel.wanted.append(start + 1.02)
-    wheel.ticker.start()
-    await asyncio.sleep(0.5)
-    assert wheel.due == pytest.approx([start + 0.005, start + 1.02])
-    wheel.ticker.close()
-
-
-@virtual
 async def test_what_is_due_earlier_since_a_tick_is_not_lost(wheel):
     start = wheel.loop.time()
 

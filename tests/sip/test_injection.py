@@ -30,6 +30,8 @@ from voip.types import HostPort
 _ENDS = ["\r\n", "\n", "\r", "\x00", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "%0d%0a"]
 _WORDS = ["X: y", "Contact: <sip:evil@x>", ";", "?", "<", ">", '"', "\\", ",", "@", " ", "\t", "a"]
 hostile = st.lists(st.sampled_from(_ENDS + _WORDS) | st.text(max_size=4), max_size=8).map("".join)
+# The true length takes the place of any that is given.
+names = hostile.filter(lambda name: name.lower() not in ("l", "content-length"))
 many = settings(max_examples=150, deadline=None)
 
 BASE = request("OPTIONS", (VICTIM, 5060))
@@ -53,7 +55,7 @@ def attempt(make, *, lines):
 
 
 @many
-@given(hostile)
+@given(names)
 @example("\r\nContact: <sip:evil@x>")
 def test_headers(value):
     attempt(lambda: Request("OPTIONS", "sip:a@b", [("X", value)]), lines=3)

@@ -60,8 +60,6 @@ class Ticker:
         if self._timer is None:
             self._next = self._loop.time() + self._interval
             self._timer = self._loop.call_at(self._next, self._due)
-        else:
-            self.hasten()
 
     def stop(self) -> None:
         """Count one user less.

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from voip.errors import NegotiationError, ParseError
 from voip.sdp.types import (
@@ -91,6 +91,8 @@ class SessionDescription:
         if rows[0].rstrip(" ") != "v=0":
             raise ParseError("a session description starts with v=0", rows[0])
         described = cls.__new__(cls)
+        # Whole from the start: what is refused may be shown, in the locals of a traceback.
+        described.origin = cast(Origin, None)
         described.connection = described.title = described.uri = None
         described.time_zones = described.key = None
         described.name = "-"
