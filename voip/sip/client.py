@@ -131,13 +131,17 @@ class ClientRequest:
             raise LocalProtocolError("a request needs a flow, targets or a next hop")
 
     def stop(self) -> bool:
-        """Try nothing further; True when nothing has left and it is over."""
+        """Try nothing further; True when nothing is under way, and it is over.
+
+        What left already is waited for: its answer, or the transaction's own end.
+        """
         self.stopped = True
         self.targets = []
-        if self.transaction is None:
+        waits = self.token in self.core.waiting  # for an address or a flow: nothing may leave now
+        self._still()
+        if waits or self.transaction is None:
             self._finish()
-            return True
-        return False
+        return self.done
 
     def abandon(self) -> None:
         """Forget it, answered or not, without a word to its owner."""
@@ -190,6 +194,12 @@ class ClientRequest:
     ) -> None:
         """Take a response: pass it on, or try again better."""
         status = response.status_code
+        if transaction is not self.transaction:
+            # A 2xx to an INVITE that was refused before (a proxy that broke §16.7): what took its
+            # place is still under way.
+            if self.owner is not None:
+                self.owner.concluded(self, response, now)
+            return
         if self.timer is not None:
             self._still()
         if status < 200:
