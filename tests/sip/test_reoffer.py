@@ -82,6 +82,22 @@ def test_a_bye_while_our_offer_is_out(bench):
     bench.settle()
 
 
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_our_offer_is_given_up_64_t1_after_the_call(bench, whose):
+    call = bench.connected()
+    bench.do(lambda _, now: call.reinvite(now, b"v=0\r\n"))
+    bench.reply(180)
+    if whose == "ours":
+        bench.do(lambda _, now: call.hang_up(now))
+        bench.reply(200)
+    else:
+        bench.hear(bench.inside(call, "BYE", cseq=1))
+    bench.run(31.9)
+    assert bench.machine.sizes()["requests"] == 1
+    bench.settle()
+    assert bench.machine.idle
+
+
 def test_our_offer_fails_after_the_call_is_over(bench):
     call = bench.connected()
     bench.do(lambda _, now: call.reinvite(now, b"v=0\r\n"))

@@ -351,7 +351,7 @@ class Call(Commands):
 
     def _wind_up_offers(self, now: float) -> None:
         if self.local_offer is not None:
-            self.local_offer.stop()
+            self.local_offer.stop(now)
         if self.remote_offer is not None:
             self.remote_offer.end(now)
 

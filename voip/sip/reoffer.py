@@ -33,10 +33,22 @@ class LocalOffer:
     Attributes:
         body: the offer; empty asks the peer for one.
         client: the request under way, None while a retry is waited for.
+        over: whether its call is.
         pending: whether no final response is here yet.
     """
 
-    __slots__ = ("accepted", "ack", "body", "call", "client", "core", "pending", "timer", "tries")
+    __slots__ = (
+        "accepted",
+        "ack",
+        "body",
+        "call",
+        "client",
+        "core",
+        "over",
+        "pending",
+        "timer",
+        "tries",
+    )
 
     def __init__(self, core: Core, call: Call, body: bytes) -> None:
         self.core = core
@@ -45,6 +57,7 @@ class LocalOffer:
         self.accepted = False
         self.ack: ClientRequest | None = None
         self.client: ClientRequest | None = None
+        self.over = False
         self.pending = True
         self.timer: Timer | None = None
         self.tries = 0
@@ -121,15 +134,27 @@ class LocalOffer:
         """Whether another one must wait: no final response, or an ACK that is owed."""
         return self.pending or (self.ack is None and self.accepted)
 
-    def stop(self) -> None:
-        """Forget a retry, since the call is over."""
+    def stop(self, now: float) -> None:
+        """Forget a retry, since the call is over; a request that is out has 64·T1 for its end.
+
+        RFC 3261 §15.1.2: the peer answers it with 487, when it is told of the end at all.
+        """
+        if self.over:
+            return
+        self.over = True
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
             self.pending = False
+        elif self.pending and self.client is not None and not self.client.stop():
+            self.core.timers.start(now, self.core.settings.timing.give_up, "over", self)
 
     def expired(self, reason: str, now: float) -> None:
         """Try again after glare, unless the peer's own offer is being dealt with."""
+        if reason == "over":
+            if self.pending and self.client is not None:
+                self.client.abandon()
+            return
         self.timer = None
         if self.call.remote_offer is not None and not self.call.remote_offer.settled:
             self._arm(0.2, now)
