@@ -316,3 +316,31 @@ def test_a_call_that_is_taken_back_waits_for_its_first_phone_only(bench):
     assert [cancel.branch for cancel in sent(bench, "CANCEL")] == [invite.branch]
     bench.reply(487, invite)
     bench.settle()
+
+
+def test_the_ack_has_the_cseq_of_the_invite_that_was_answered(bench):
+    account = Account("sip:us@127.0.0.1", password="secret")
+    call = bench.dial("sip:peer@127.0.0.1", account=account)
+    one = bench.sent[0]
+    bench.reply(407, one, tag="proxy", headers=[("Proxy-Authenticate", CHALLENGE)])
+    two = sent(bench, "INVITE")[-1]
+    bench.forget()
+    bench.reply(200, one, tag="one", body=b"v=0\r\n")
+    bench.reply(200, one, tag="one", body=b"v=0\r\n")
+    bench.reply(200, two, tag="two", body=b"v=0\r\n")
+    first, again, second = sent(bench, "ACK")
+    assert (first.cseq.number, "Proxy-Authorization" in first.headers) == (1, False)
+    assert bytes(again) == bytes(first)
+    assert (second.cseq.number, "Proxy-Authorization" in second.headers) == (2, True)
+    bench.do(lambda _, now: call.hang_up(now))
+    assert (bench.sent[-1].method, bench.sent[-1].cseq.number) == ("BYE", 2)
+    bench.settle()
+
+
+def test_a_call_goes_on_over_the_flow_of_the_phone_that_answered(bench):
+    call, one, _ = left_behind(bench)
+    bench.reply(200, one, tag="one", body=b"v=0\r\n")
+    assert call.flow == bench.flows[0]
+    assert call.welcomed == "127.0.0.1"
+    bench.do(lambda _, now: call.hang_up(now))
+    assert bench.flows[-1] == bench.flows[0]

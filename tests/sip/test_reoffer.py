@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voip.errors import LocalProtocolError
+from voip.sip.account import Account
 
 
 def reinvited(bench, **options):
@@ -96,6 +97,23 @@ def test_our_offer_is_given_up_64_t1_after_the_call(bench, whose):
     assert bench.machine.sizes()["requests"] == 1
     bench.settle()
     assert bench.machine.idle
+
+
+def test_the_ack_has_the_cseq_of_the_reinvite_that_was_accepted(bench):
+    challenge = 'Digest realm="127.0.0.1", nonce="n1", algorithm=MD5, qop="auth"'
+    call = bench.dial("sip:peer@127.0.0.1", account=Account("sip:us@127.0.0.1", password="pw"))
+    home = [("Contact", "<sip:peer@127.0.0.1:5060>")]
+    bench.reply(200, contact=False, headers=home, body=b"v=0\r\n")
+    bench.do(lambda _, now: call.reinvite(now, b"v=0\r\n"))
+    first = bench.sent[-1]
+    bench.reply(407, headers=[("Proxy-Authenticate", challenge)])
+    second = bench.sent[-1]
+    assert (first.cseq.number, second.cseq.number) == (2, 3)
+    bench.reply(180, second)
+    bench.reply(200, first, body=b"v=0\r\n")
+    assert (bench.sent[-1].method, bench.sent[-1].cseq.number) == ("ACK", 2)
+    bench.do(lambda _, now: call.hang_up(now))
+    bench.settle()
 
 
 def test_our_offer_fails_after_the_call_is_over(bench):

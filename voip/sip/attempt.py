@@ -6,7 +6,7 @@ that nobody is left in a call that nobody made (RFC 3261 §13.2.2.4, §9.1; RFC 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from voip.errors import EndCause, LocalProtocolError
 from voip.sip.client import ClientRequest, in_dialog, rebuilt
@@ -16,7 +16,7 @@ from voip.sip.headers import Headers
 from voip.sip.messages import Request
 
 if TYPE_CHECKING:
-    from voip.machine import Timer
+    from voip.machine import Flow, Timer
     from voip.sip.core import Core
     from voip.sip.invite import Call
     from voip.sip.messages import Response
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Attempt"]
 
 _MAX_STRAYS = 64
+
+# One INVITE as it left, and over what.
+_Form: TypeAlias = "tuple[Request, Flow | None]"
 
 
 class Attempt:
@@ -120,7 +123,7 @@ class Attempt:
         self._still()
         dialog = self.call.dialog
         assert dialog is not None
-        self.ack = self._acknowledge(dialog, now, body)
+        self.ack = self._acknowledge(dialog, (self.call.request, self.call.flow), now, body)
 
     def expired(self, reason: str, now: float) -> None:
         """Act on one of its timers."""
@@ -152,10 +155,13 @@ class Attempt:
         if tag in self.strays:
             self.strays[tag].repeat()
             return
-        assert self.client.sent is not None
-        dialog = Dialog.asking(self.client.sent, response)
+        # An earlier INVITE may be the one that is answered: before a challenge, at another target.
+        form = self.client.under(response.via.branch)
+        assert form is not None
+        invite, flow = form
+        dialog = Dialog.asking(invite, response)
         if call.dialog is not None or self.cancelling or call.finished:
-            self._end_stray(dialog, now)
+            self._end_stray(dialog, form, now)
             self._settle(now)
             if self.cancelling and call.dialog is None and self.client.done:
                 call.settled(now)
@@ -167,8 +173,8 @@ class Attempt:
         self._take_back(now)  # a target that was left behind may be the one that answers
         self._settle(now)
         self.core.dialogs[dialog.key] = call
-        call.answered(dialog, self.client)
-        if self.client.sent.raw_body:
+        call.answered(dialog, invite, flow)
+        if invite.raw_body:
             self.acknowledge(now, b"")
             call.acknowledged()
         else:
@@ -177,33 +183,35 @@ class Attempt:
             )
         self.core.happened.append(CallAnswered(call, response))
 
-    def _end_stray(self, dialog: Dialog, now: float) -> None:
+    def _end_stray(self, dialog: Dialog, form: _Form, now: float) -> None:
         """ACK and BYE a 2xx that is not, or no longer, the call."""
         core = self.core
         if len(self.strays) >= _MAX_STRAYS:
             core.counters["call.too_many_forks"] += 1
             return
         core.counters["call.stray_2xx"] += 1
-        ack = self._acknowledge(dialog, now, b"")
+        ack = self._acknowledge(dialog, form, now, b"")
         if ack is None:
             return
         self.strays[dialog.remote_tag] = ack
         bye = ClientRequest(core, dialog.request("BYE"), None)
         bye.account, bye.dialog = self.client.account, dialog
-        in_dialog(bye, dialog, self.client.flow, now, sticky=False)
+        in_dialog(bye, dialog, form[1], now, sticky=False)
 
-    def _acknowledge(self, dialog: Dialog, now: float, body: bytes) -> ClientRequest | None:
-        sent = self.client.sent
-        assert sent is not None
+    def _acknowledge(
+        self, dialog: Dialog, form: _Form, now: float, body: bytes
+    ) -> ClientRequest | None:
+        """Send the ACK of the 2xx to an INVITE: with its CSeq and its credentials (§13.2.2.4)."""
+        invite, flow = form
         try:
-            request = dialog.request("ACK", cseq=sent.cseq.number)
+            request = dialog.request("ACK", cseq=invite.cseq.number)
             for name in ("Authorization", "Proxy-Authorization"):  # RFC 3261 §22.1
-                for value in sent.headers.get_all(name):
+                for value in invite.headers.get_all(name):
                     request.headers.add(name, value)
             if body:
                 request = with_body(request, body)
             ack = ClientRequest(self.core, request, None)
-            in_dialog(ack, dialog, self.client.flow, now, sticky=False)
+            in_dialog(ack, dialog, flow, now, sticky=False)
         except LocalProtocolError:
             self.core.counters["call.unreachable_contact"] += 1
             return None

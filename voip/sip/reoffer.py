@@ -31,6 +31,7 @@ class LocalOffer:
     """Our re-INVITE.
 
     Attributes:
+        accepted: the CSeq of the re-INVITE whose 2xx is here, None before that.
         body: the offer; empty asks the peer for one.
         client: the request under way, None while a retry is waited for.
         over: whether its call is.
@@ -54,7 +55,7 @@ class LocalOffer:
         self.core = core
         self.call = call
         self.body = body
-        self.accepted = False
+        self.accepted: int | None = None
         self.ack: ClientRequest | None = None
         self.client: ClientRequest | None = None
         self.over = False
@@ -90,7 +91,7 @@ class LocalOffer:
             assert call.dialog is not None
             call.dialog.refresh(response)
             self.pending = False
-            self.accepted = True
+            self.accepted = response.cseq.number  # before a challenge, it may be
             # RFC 5407 §3.2.3: the ACK is owed even when the call is over by now.
             if self.body or call.finished:
                 self.acknowledge(now, b"")
@@ -114,11 +115,10 @@ class LocalOffer:
 
     def acknowledge(self, now: float, body: bytes) -> None:
         """Send the ACK of the 2xx, with the answer when the offer was the peer's."""
-        call, client = self.call, self.client
+        call = self.call
         assert call.dialog is not None
-        assert client is not None
-        assert client.sent is not None
-        request = call.dialog.request("ACK", cseq=client.sent.cseq.number)
+        assert self.accepted is not None
+        request = call.dialog.request("ACK", cseq=self.accepted)
         if body:
             request = with_body(request, body)
         self.ack = ClientRequest(self.core, request, None)
@@ -132,7 +132,7 @@ class LocalOffer:
     @property
     def busy(self) -> bool:
         """Whether another one must wait: no final response, or an ACK that is owed."""
-        return self.pending or (self.ack is None and self.accepted)
+        return self.pending or (self.ack is None and self.accepted is not None)
 
     def stop(self, now: float) -> None:
         """Forget a retry, since the call is over; a request that is out has 64·T1 for its end.
@@ -146,13 +146,13 @@ class LocalOffer:
             self.timer.cancel()
             self.timer = None
             self.pending = False
-        elif self.pending and self.client is not None and not self.client.stop():
+        elif self.client is not None and not self.client.stop():
             self.core.timers.start(now, self.core.settings.timing.give_up, "over", self)
 
     def expired(self, reason: str, now: float) -> None:
         """Try again after glare, unless the peer's own offer is being dealt with."""
         if reason == "over":
-            if self.pending and self.client is not None:
+            if self.client is not None and not self.client.done:
                 self.client.abandon()
             return
         self.timer = None
