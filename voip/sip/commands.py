@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from voip.sip.attempt import Attempt
     from voip.sip.invitation import Invitation
+    from voip.sip.messages import Request
     from voip.sip.reoffer import LocalOffer, RemoteOffer
 
 __all__ = ["UNANSWERED", "CallState", "Commands"]
@@ -191,6 +192,14 @@ class Commands:
         if self.remote_offer is not None and not self.remote_offer.settled:
             raise LocalProtocolError("the peer's re-INVITE is under way")
         self._offer(bytes(body), now)
+
+    def offer_is_open(self, request: Request) -> bool:
+        """Tell whether a re-INVITE of the peer still waits for our answer.
+
+        What came with it may have settled it before anybody heard of it: a CANCEL, a BYE.
+        """
+        offer = self.remote_offer
+        return offer is not None and offer.request is request and not offer.answered
 
     def answer_offer(self, now: float, body: bytes) -> None:
         """Accept the peer's re-INVITE.
