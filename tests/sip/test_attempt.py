@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from voip.machine import Target
+from voip.machine import Flow, FlowOpened, Target
 from voip.sip.account import Account
 
 CHALLENGE = 'Digest realm="127.0.0.1", nonce="n1", algorithm=MD5, qop="auth"'
@@ -344,3 +344,39 @@ def test_a_call_goes_on_over_the_flow_of_the_phone_that_answered(bench):
     assert call.welcomed == "127.0.0.1"
     bench.do(lambda _, now: call.hang_up(now))
     assert bench.flows[-1] == bench.flows[0]
+
+
+@pytest.mark.parametrize("state", ["calling", "ringing", "cancelled"])
+def test_a_2xx_that_comes_over_another_transport_ends_its_invite_too(bench, kit, state):
+    call = bench.dial("sip:peer@127.0.0.1:5070")
+    invite = bench.sent[0]
+    other = Flow("TCP", kit.OURS, kit.THEIRS, 7)
+    bench.feed(FlowOpened(other))
+    if state != "calling":
+        bench.reply(180, invite)
+    if state == "cancelled":
+        bench.do(lambda _, now: call.cancel(now))
+    cancels = len(sent(bench, "CANCEL"))
+    answer = invite.respond(
+        200, to_tag="them", headers=[("Contact", "<sip:peer@127.0.0.1:5070>")], body=b"v=0\r\n"
+    )
+    bench.hear(answer, other)
+    assert len(sent(bench, "CANCEL")) == cancels
+    assert [ack.cseq.number for ack in sent(bench, "ACK")] == [1]
+    assert call.state == ("ended" if state == "cancelled" else "confirmed")
+    bench.hear(answer)
+    assert len(sent(bench, "ACK")) == 2
+    bench.do(lambda _, now: call.hang_up(now))
+    bench.run(400)
+    left = {name: size for name, size in bench.machine.sizes().items() if size}
+    assert left.keys() <= {"timers"}
+
+
+def test_two_phones_with_one_tag_answer_after_the_cancel(bench):
+    call, one, two = left_behind(bench)
+    bench.reply(180, two)
+    bench.do(lambda _, now: call.cancel(now))
+    bench.reply(200, one, body=b"v=0\r\n")
+    bench.reply(200, two, body=b"v=0\r\n")
+    assert call.state == "ended"
+    bench.settle()

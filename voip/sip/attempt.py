@@ -95,12 +95,16 @@ class Attempt:
 
     def concluded(self, client: ClientRequest, response: Response, now: float) -> None:
         """Take a final response: every 2xx is owed an ACK."""
-        if response.status_code < 300:
+        accepted = response.status_code < 300
+        if accepted:
             self._answered(response, now)
-            return
         self._settle(now)
-        if self.call.dialog is None:  # else a target that was left behind had answered
+        if self.call.dialog is not None:
+            return  # a target that was left behind had answered
+        if not accepted:
             self.call.refused(response.status_code, response.reason, now)
+        elif self.client.done:
+            self.call.settled(now)
 
     def failed(self, client: ClientRequest, reason: str, now: float) -> None:
         """Nobody answered, or nobody could be reached."""
@@ -148,6 +152,12 @@ class Attempt:
 
     def _answered(self, response: Response, now: float) -> None:
         call, tag = self.call, response.to.tag or ""
+        # An earlier INVITE may be the one that is answered: before a challenge, at another target.
+        form = self.client.under(response.via.branch)
+        assert form is not None
+        invite, flow = form
+        if invite is self.client.sent and not self.client.done:
+            self.client.abandon()  # its transaction knows nothing: the 2xx came another way
         if call.dialog is not None and tag == call.dialog.remote_tag:
             if self.ack is not None:
                 self.ack.repeat()
@@ -155,16 +165,9 @@ class Attempt:
         if tag in self.strays:
             self.strays[tag].repeat()
             return
-        # An earlier INVITE may be the one that is answered: before a challenge, at another target.
-        form = self.client.under(response.via.branch)
-        assert form is not None
-        invite, flow = form
         dialog = Dialog.asking(invite, response)
         if call.dialog is not None or self.cancelling or call.finished:
             self._end_stray(dialog, form, now)
-            self._settle(now)
-            if self.cancelling and call.dialog is None and self.client.done:
-                call.settled(now)
             return
         early = self.early.get(tag)
         if early is not None:
