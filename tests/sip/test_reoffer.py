@@ -116,6 +116,15 @@ def test_the_ack_has_the_cseq_of_the_reinvite_that_was_accepted(bench):
     bench.settle()
 
 
+def test_no_ack_of_ours_is_owed_for_a_refusal(bench):
+    call = bench.connected()
+    bench.do(lambda _, now: call.reinvite(now, b""))
+    bench.reply(488)
+    assert bench.names()[-1] == "ACK"
+    with pytest.raises(LocalProtocolError, match="no ACK is owed"):
+        bench.do(lambda _, now: call.acknowledge(now, b"v=0\r\n"))
+
+
 def test_our_offer_fails_after_the_call_is_over(bench):
     call = bench.connected()
     bench.do(lambda _, now: call.reinvite(now, b"v=0\r\n"))

@@ -150,7 +150,7 @@ class Commands:
         if self.state is CallState.ANSWERED and self.attempt is not None:
             self.acknowledged()
             self.attempt.acknowledge(now, bytes(body))
-        elif offer is not None and not offer.pending and offer.ack is None and not self.finished:
+        elif offer is not None and offer.owes_ack and not self.finished:
             offer.acknowledge(now, bytes(body))
         else:
             raise LocalProtocolError("no ACK is owed")

@@ -132,7 +132,12 @@ class LocalOffer:
     @property
     def busy(self) -> bool:
         """Whether another one must wait: no final response, or an ACK that is owed."""
-        return self.pending or (self.ack is None and self.accepted is not None)
+        return self.pending or self.owes_ack
+
+    @property
+    def owes_ack(self) -> bool:
+        """Whether it was accepted, and its ACK, with our answer, has not left."""
+        return self.accepted is not None and self.ack is None
 
     def stop(self, now: float) -> None:
         """Forget a retry, since the call is over; a request that is out has 64·T1 for its end.
