@@ -6,8 +6,10 @@ import random
 
 import pytest
 
+from voip.machine import Flow, Resolved, Target
 from voip.sip.account import Account
 from voip.sip.registration import Registration
+from voip.types import HostPort
 
 CHALLENGE = 'Digest realm="example.com", nonce="n", algorithm=SHA-256, qop="auth"'
 
@@ -132,3 +134,91 @@ def test_the_outbound_proxy_is_asked(bench):
     begin(bench, "sip:me@example.com", outbound_proxy=("127.0.0.5", 5060))
     assert bench.asked[0].host == "127.0.0.5"
     assert bench.sent[0].raw_uri == b"sip:example.com"
+
+
+def welcome(bench, host="192.0.2.1"):
+    return bench.machine.core.admission.trusted(host)
+
+
+@pytest.fixture
+def far(kit):
+    """A bench whose registrar is no loopback address."""
+    bench = kit.Bench()
+    bench.flow = Flow("UDP", kit.OURS, HostPort("192.0.2.1", 5060))
+    return bench
+
+
+def begin_far(bench):
+    bench.answers_resolve = False
+    registration = begin(bench, "sip:me@example.com")
+    resolve(bench)
+    return registration
+
+
+def resolve(bench):
+    bench.feed(Resolved(bench.asked[-1].token, (Target("UDP", "192.0.2.1", 5060),)))
+
+
+def refreshing(bench):
+    asked = len(bench.asked)
+    while len(bench.asked) == asked:
+        bench.run(0.5)
+    resolve(bench)
+
+
+def test_a_registration_that_is_refused_at_once_leaves_nothing(far):
+    begin_far(far)
+    far.reply(404)
+    assert not welcome(far)
+    far.settle()
+
+
+def test_a_refused_refresh_ends_what_kept_the_nat_open(far):
+    begin_far(far)
+    granted(far, 100)
+    assert welcome(far)
+    refreshing(far)
+    far.reply(404)
+    assert far.told() == ["Registered", "RegistrationRefused"]
+    assert not welcome(far)
+    far.forget()
+    far.run(400)
+    assert far.raw == []
+    far.settle()
+
+
+def test_a_refused_registration_heals_with_the_next_start(far):
+    registration = begin_far(far)
+    far.reply(403)
+    far.do(lambda machine, now: machine.register(registration, now))
+    resolve(far)
+    granted(far)
+    assert welcome(far)
+    far.do(lambda machine, now: machine.unregister(registration, now))
+    resolve(far)
+    far.reply(200)
+    assert not welcome(far)
+    far.settle()
+
+
+def test_a_registration_that_tries_again_keeps_its_flow(far):
+    registration = begin_far(far)
+    granted(far, 100)
+    refreshing(far)
+    far.reply(500)
+    assert far.events[-1].retry_at is not None
+    assert welcome(far)
+    far.forget()
+    far.run(5)
+    assert far.machine._bindings[registration].flow == far.flow
+
+
+def test_a_connection_that_no_registration_needs_is_left_alone(kit):
+    bench = kit.Bench("TCP")
+    registration = begin(bench, "sip:me@127.0.0.1;transport=tcp")
+    granted(bench)
+    stream = bench.machine.core.streams[bench.flows[0]]
+    bench.do(lambda machine, now: machine.unregister(registration, now))
+    assert stream.kept_alive
+    bench.reply(200)
+    assert not stream.kept_alive

@@ -130,3 +130,18 @@ def test_steps_are_those_of_a_call():
     ):
         with pytest.raises(NotImplementedError):
             step()
+
+
+def test_an_offer_is_open_until_it_is_settled(bench):
+    call = bench.answered()
+    first, second = bench.inside(call, "INVITE"), bench.inside(call, "INVITE", cseq=3)
+    bench.hear(first)
+    offered = bench.events[-1].request
+    assert call.offer_is_open(offered)
+    bench.hear(bench.inside(call, "CANCEL", branch=first.branch))
+    assert not call.offer_is_open(offered)
+    bench.hear(second)
+    assert not call.offer_is_open(offered)
+    assert call.offer_is_open(bench.events[-1].request)
+    bench.do(lambda _, now: call.hang_up(now))
+    assert not call.offer_is_open(bench.events[-1].call.request)

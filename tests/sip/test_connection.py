@@ -48,8 +48,8 @@ def kept(kit):
     bench = kit.Bench("TCP")
     bench.hear(bench.request("OPTIONS"))
     connection = bench.machine.core.streams[bench.flow]
-    connection.keep_alive(bench.now)
-    connection.keep_alive(bench.now)
+    connection.keep_alive("one", bench.now)
+    connection.keep_alive("one", bench.now)
     bench.forget()
     return bench
 
@@ -86,6 +86,19 @@ def test_any_bytes_count_as_a_pong(kit):
     bench.hear(bench.request("OPTIONS", call_id="again"))
     bench.run(20)
     assert bench.closed == []
+
+
+def test_the_last_user_of_a_kept_connection_ends_its_pings(kit):
+    bench = kept(kit)
+    connection = bench.machine.core.streams[bench.flow]
+    connection.keep_alive("two", bench.now)
+    connection.let_go("one")
+    bench.run(121)
+    assert bench.raw == [b"\r\n\r\n"]
+    connection.let_go("two")
+    connection.let_go("two")
+    bench.run(121)
+    assert len(bench.raw) == 1
 
 
 def test_a_connection_of_ours_has_no_first_message_deadline(kit):

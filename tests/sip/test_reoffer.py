@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voip.errors import LocalProtocolError
+from voip.sip.account import Account
 
 
 def reinvited(bench, **options):
@@ -80,6 +81,48 @@ def test_a_bye_while_our_offer_is_out(bench):
     assert bench.names() == ["ACK"]
     assert bench.told() == []
     bench.settle()
+
+
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_our_offer_is_given_up_64_t1_after_the_call(bench, whose):
+    call = bench.connected()
+    bench.do(lambda _, now: call.reinvite(now, b"v=0\r\n"))
+    bench.reply(180)
+    if whose == "ours":
+        bench.do(lambda _, now: call.hang_up(now))
+        bench.reply(200)
+    else:
+        bench.hear(bench.inside(call, "BYE", cseq=1))
+    bench.run(31.9)
+    assert bench.machine.sizes()["requests"] == 1
+    bench.settle()
+    assert bench.machine.idle
+
+
+def test_the_ack_has_the_cseq_of_the_reinvite_that_was_accepted(bench):
+    challenge = 'Digest realm="127.0.0.1", nonce="n1", algorithm=MD5, qop="auth"'
+    call = bench.dial("sip:peer@127.0.0.1", account=Account("sip:us@127.0.0.1", password="pw"))
+    home = [("Contact", "<sip:peer@127.0.0.1:5060>")]
+    bench.reply(200, contact=False, headers=home, body=b"v=0\r\n")
+    bench.do(lambda _, now: call.reinvite(now, b"v=0\r\n"))
+    first = bench.sent[-1]
+    bench.reply(407, headers=[("Proxy-Authenticate", challenge)])
+    second = bench.sent[-1]
+    assert (first.cseq.number, second.cseq.number) == (2, 3)
+    bench.reply(180, second)
+    bench.reply(200, first, body=b"v=0\r\n")
+    assert (bench.sent[-1].method, bench.sent[-1].cseq.number) == ("ACK", 2)
+    bench.do(lambda _, now: call.hang_up(now))
+    bench.settle()
+
+
+def test_no_ack_of_ours_is_owed_for_a_refusal(bench):
+    call = bench.connected()
+    bench.do(lambda _, now: call.reinvite(now, b""))
+    bench.reply(488)
+    assert bench.names()[-1] == "ACK"
+    with pytest.raises(LocalProtocolError, match="no ACK is owed"):
+        bench.do(lambda _, now: call.acknowledge(now, b"v=0\r\n"))
 
 
 def test_our_offer_fails_after_the_call_is_over(bench):

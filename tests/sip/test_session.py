@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 
 import numpy as np
@@ -381,6 +382,137 @@ def test_cancel_ends_the_wait():
         assert caught.value.cause is EndCause.CANCELLED
 
     scripted(script, Ringing)
+
+
+# What comes in one piece of a stream is all taken before the first event of it is heard
+
+
+@contextlib.contextmanager
+def one_chunk(peer):
+    """Hold what the peer sends back, and send it at once."""
+    chunks, send = [], peer.send
+    peer.send = chunks.append
+    yield
+    peer.send = send
+    send(b"".join(chunks))
+
+
+def streamed(script, line_class=Line, **fields):
+    """Run `script(line, peer, errors)` over TCP; nothing may be left to the loop's own handler."""
+
+    async def main():
+        errors = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        async with (
+            line_class(**fields).serve("127.0.0.1", 5060) as line,
+            SipPeer.open("127.0.0.2", 5060, remote=("127.0.0.1", 5060), transport="TCP") as peer,
+        ):
+            await script(line, peer)
+            assert errors == []
+            assert "handler_failed" not in line.counters
+
+    run_virtual(main())
+
+
+def test_a_re_invite_that_comes_with_its_cancel_changes_nothing():
+    async def script(line, peer):
+        answer = await establish(peer)
+        with one_chunk(peer):
+            peer.in_dialog("INVITE", answer, body=peer.sdp(40000, "0", "sendonly"))
+            peer.cancel()
+        assert {(await peer.receive()).status for _ in range(2)} == {200, 487}
+        peer.in_dialog("INVITE", answer, body=peer.sdp())
+        again = await peer.expect(200)
+        assert sdp_of(again) == sdp_of(answer)  # the version too
+        peer.ack(again)
+        peer.bye(answer)
+        await peer.expect(200)
+
+    streamed(script)
+
+
+def test_a_re_invite_without_an_offer_that_comes_with_its_cancel_changes_nothing():
+    async def script(line, peer):
+        answer = await establish(peer)
+        with one_chunk(peer):
+            peer.in_dialog("INVITE", answer)
+            peer.cancel()
+        assert {(await peer.receive()).status for _ in range(2)} == {200, 487}
+        peer.in_dialog("INVITE", answer, body=peer.sdp())
+        again = await peer.expect(200)
+        assert sdp_of(again) == sdp_of(answer)
+        peer.ack(again)
+
+    streamed(script)
+
+
+def test_the_re_invite_that_follows_a_cancelled_one_in_the_same_chunk_is_answered():
+    async def script(line, peer):
+        answer = await establish(peer)
+        with one_chunk(peer):
+            peer.in_dialog("INVITE", answer, body=peer.sdp(40000, "0", "inactive"))
+            peer.cancel()
+            peer.in_dialog("INVITE", answer, body=peer.sdp(40000, "0", "sendonly"))
+        got = [await peer.receive() for _ in range(3)]
+        (accepted,) = [one for one in got if one.status == 200 and "INVITE" in one["CSeq"]]
+        assert "a=recvonly" in sdp_of(accepted)
+        peer.ack(accepted)
+
+    streamed(script)
+
+
+def test_a_re_invite_that_comes_with_a_bye_ends_with_the_call():
+    async def script(line, peer):
+        answer = await establish(peer)
+        leg = await line.answers[0]
+        with one_chunk(peer):
+            peer.in_dialog("INVITE", answer, body=peer.sdp())
+            peer.bye(answer)
+        assert {(await peer.receive()).status for _ in range(2)} == {200, 487}
+        await asyncio.sleep(0.1)
+        assert [reason.cause for reason in leg.log] == [EndCause.REMOTE_HANGUP]
+
+    streamed(script)
+
+
+def test_an_invite_that_comes_with_its_cancel_makes_no_leg():
+    made = []
+
+    class Watched(Leg):
+        def __post_init__(self):
+            super().__post_init__()
+            made.append(self)
+
+    class Watching(Line):
+        def call_received(self, request):
+            self.answers.append(self.answer(request, call_class=Watched))
+
+    async def script(line, peer):
+        with one_chunk(peer):
+            peer.request("INVITE", URI, body=peer.sdp())
+            peer.cancel()
+        assert {(await peer.receive()).status for _ in range(2)} == {200, 487}
+        with pytest.raises(CallEnded) as caught:
+            await line.answers[0]
+        assert caught.value.cause is EndCause.CANCELLED
+        assert made == []
+
+    streamed(script, Watching)
+
+
+def test_an_invite_that_comes_with_its_cancel_keeps_no_port_where_stun_is_asked_first():
+    async def script(line, peer):
+        line.rtp_stun_server_address = ("127.0.0.77", 3478)
+        with one_chunk(peer):
+            peer.request("INVITE", URI, body=peer.sdp())
+            peer.cancel()
+        assert {(await peer.receive()).status for _ in range(2)} == {200, 487}
+        await asyncio.sleep(60)
+        line.rtp_stun_server_address = None
+        answer = await establish(peer)
+        assert port_of(answer) == 40000
+
+    streamed(script, rtp_ports=(40000, 40001))
 
 
 # Our own calls

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from voip.sip.client import ClientRequest
-from voip.sip.registration import Registered, Unregistered
+from voip.sip.registration import Registered, RegistrationRefused, Unregistered
 from voip.sip.types import SipURI
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Binding:
         for event in self.registration.events():
             if isinstance(event, Registered):
                 self._keep(now)
-            elif isinstance(event, Unregistered):
+            elif isinstance(event, Unregistered) or _final(event):
                 self._release()
             self._core.happened.append(event)
         wanted = self.registration.deadline()
@@ -102,16 +102,29 @@ class Binding:
             return
         stream = self._core.streams.get(flow) if flow.number else None
         if stream is not None:
-            stream.keep_alive(now)
+            stream.keep_alive(self, now)
         elif self._keep_alive is None and self._core.settings.udp_keep_alive:
             self._keep_alive = self._core.timers.start(
                 now, self._core.settings.udp_keep_alive, "keep-alive", self
             )
 
     def _release(self) -> None:
+        """Let go of the flow: nothing of ours is at the registrar, or it is gone."""
         if self.flow is not None:
             self._core.admission.dismiss(self.flow.remote.host)
+            stream = self._core.streams.get(self.flow) if self.flow.number else None
+            if stream is not None:
+                stream.let_go(self)
             self.flow = None
         if self._keep_alive is not None:
             self._keep_alive.cancel()
             self._keep_alive = None
+
+
+def _final(event: object) -> bool:
+    """Tell whether a registration is over by the registrar's word.
+
+    One that tries again by itself keeps its flow: the binding may still live, the next REGISTER
+    leaves over the same path, and the loss of that path makes it try sooner.
+    """
+    return isinstance(event, RegistrationRefused) and event.retry_at is None

@@ -49,12 +49,12 @@ class ClientRequest:
     Attributes:
         request: as it was asked for, without Via; a challenge replaces it.
         sent: as it left last, None before that.
-        branches: those under which it left.
         flow: over which it left, None before that.
         account: whose credentials may answer a challenge, None for nobody's.
         owner: who is told; None when nobody is.
         tag: our From tag where the From waits for the flow's address.
         own_hop: whether the next hop is the account's own: its proxy or its domain.
+        forms: in which it left, each under a branch of its own, and over what.
         inbound: whether it belongs to a dialog that the peer began.
         dialog: whose CSeq it takes, None outside a dialog.
         contact: parameters behind our Contact; None sends no Contact.
@@ -63,12 +63,12 @@ class ClientRequest:
 
     __slots__ = (
         "account",
-        "branches",
         "contact",
         "core",
         "dialog",
         "done",
         "flow",
+        "forms",
         "inbound",
         "own_hop",
         "owner",
@@ -89,11 +89,11 @@ class ClientRequest:
         self.request = request
         self.owner: Any = owner
         self.account: Any = None
-        self.branches: tuple[str | None, ...] = ()
         self.contact: str | None = "" if request.method in _WITH_CONTACT else None
         self.dialog: Dialog | None = None
         self.done = False
         self.flow: Flow | None = None
+        self.forms: tuple[tuple[Request, Flow], ...] = ()
         self.inbound = False
         self.own_hop = False
         self.response: Response | None = None
@@ -131,13 +131,17 @@ class ClientRequest:
             raise LocalProtocolError("a request needs a flow, targets or a next hop")
 
     def stop(self) -> bool:
-        """Try nothing further; True when nothing has left and it is over."""
+        """Try nothing further; True when nothing is under way, and it is over.
+
+        What left already is waited for: its answer, or the transaction's own end.
+        """
         self.stopped = True
         self.targets = []
-        if self.transaction is None:
+        waits = self.token in self.core.waiting  # for an address or a flow: nothing may leave now
+        self._still()
+        if waits or self.transaction is None:
             self._finish()
-            return True
-        return False
+        return self.done
 
     def abandon(self) -> None:
         """Forget it, answered or not, without a word to its owner."""
@@ -149,6 +153,10 @@ class ClientRequest:
         """Send an ACK once more (it is never repeated by itself)."""
         if self.sent is not None and self.flow is not None:
             self.core.send(self.flow, bytes(self.sent))
+
+    def under(self, branch: str | None) -> tuple[Request, Flow] | None:
+        """Return what left under a branch, and over what; None when nothing did."""
+        return next((form for form in self.forms if form[0].branch == branch), None)
 
     # Answers of the shell
 
@@ -190,6 +198,12 @@ class ClientRequest:
     ) -> None:
         """Take a response: pass it on, or try again better."""
         status = response.status_code
+        if transaction is not self.transaction:
+            # A 2xx to an INVITE that was refused before (a proxy that broke §16.7): what took its
+            # place is still under way.
+            if self.owner is not None:
+                self.owner.concluded(self, response, now)
+            return
         if self.timer is not None:
             self._still()
         if status < 200:
@@ -282,7 +296,7 @@ class ClientRequest:
             user = core.settings.contact_user
             self.request.headers.add("From", f"<sip:{user}@{_bracketed(host)}>;tag={self.tag}")
         request = self.sent = self._stamped(flow)
-        self.branches += (request.branch,)
+        self.forms += ((request, flow),)
         if request.method == "ACK":
             core.send(flow, bytes(request))
             self._finish()

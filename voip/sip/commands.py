@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from voip.sip.attempt import Attempt
     from voip.sip.invitation import Invitation
+    from voip.sip.messages import Request
     from voip.sip.reoffer import LocalOffer, RemoteOffer
 
 __all__ = ["UNANSWERED", "CallState", "Commands"]
@@ -149,7 +150,7 @@ class Commands:
         if self.state is CallState.ANSWERED and self.attempt is not None:
             self.acknowledged()
             self.attempt.acknowledge(now, bytes(body))
-        elif offer is not None and not offer.pending and offer.ack is None and not self.finished:
+        elif offer is not None and offer.owes_ack and not self.finished:
             offer.acknowledge(now, bytes(body))
         else:
             raise LocalProtocolError("no ACK is owed")
@@ -191,6 +192,14 @@ class Commands:
         if self.remote_offer is not None and not self.remote_offer.settled:
             raise LocalProtocolError("the peer's re-INVITE is under way")
         self._offer(bytes(body), now)
+
+    def offer_is_open(self, request: Request) -> bool:
+        """Tell whether a re-INVITE of the peer still waits for our answer.
+
+        What came with it may have settled it before anybody heard of it: a CANCEL, a BYE.
+        """
+        offer = self.remote_offer
+        return offer is not None and offer.request is request and not offer.answered
 
     def answer_offer(self, now: float, body: bytes) -> None:
         """Accept the peer's re-INVITE.

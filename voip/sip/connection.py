@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from voip.sip.framing import Frame, Ping, Pong, StreamFramer
@@ -21,20 +22,24 @@ class Connection:
     Attributes:
         flow: its flow.
         framer: cuts its bytes into messages.
-        kept_alive: whether a registration needs it, so that we ping.
     """
 
-    __slots__ = ("_core", "_deadline", "_ping", "_pong_seen", "flow", "framer", "kept_alive")
+    __slots__ = ("_core", "_deadline", "_needed_by", "_ping", "_pong_seen", "flow", "framer")
 
     def __init__(self, core: Core, flow: Flow, now: float, *, accepted: bool) -> None:
         self._core = core
         self._deadline: Timer | None = None
+        self._needed_by: set[Hashable] = set()
         self._ping: Timer | None = None
         self._pong_seen = False
         self.flow = flow
         self.framer = StreamFramer(now, core.settings.framing, accepted=accepted)
-        self.kept_alive = False
         self._watch()
+
+    @property
+    def kept_alive(self) -> bool:
+        """Whether a registration needs it, so that we ping."""
+        return bool(self._needed_by)
 
     def receive(self, data: bytes, now: float) -> list[Frame]:
         """Take bytes and return the messages they complete; pings are answered here."""
@@ -51,11 +56,18 @@ class Connection:
             self._watch()
         return frames
 
-    def keep_alive(self, now: float) -> None:
-        """Ping from now on: every 95 to 120 s (RFC 5626 §4.4.1)."""
-        if not self.kept_alive:
-            self.kept_alive = True
+    def keep_alive(self, user: Hashable, now: float) -> None:
+        """Ping from now on, while a user needs it: every 95 to 120 s (RFC 5626 §4.4.1)."""
+        if not self._needed_by:
             self._arm_ping(now)
+        self._needed_by.add(user)
+
+    def let_go(self, user: Hashable) -> None:
+        """End what `keep_alive` began; the last user ends the pings."""
+        self._needed_by.discard(user)
+        if not self._needed_by and self._ping is not None:
+            self._ping.cancel()
+            self._ping = None
 
     def end(self, now: float) -> None:
         """Close at the next advance: messages before the fault still get their answers."""

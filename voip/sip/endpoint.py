@@ -302,7 +302,7 @@ class Endpoint:
         if response.status_code // 100 == 2 and response.cseq.method == "INVITE":
             # RFC 3261 §13.2.2.4: a 2xx that outlived its transaction is still owed ACK and BYE.
             attempt = core.attempts.get((response.call_id, response.from_.tag or ""))
-            if attempt is not None and response.via.branch in attempt.client.branches:
+            if attempt is not None and attempt.client.under(response.via.branch) is not None:
                 attempt.concluded(attempt.client, response, now)
                 return
         core.counters["response.stray"] += 1

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from voip.machine import Flow
     from voip.sip.acceptance import Acceptance
-    from voip.sip.client import ClientRequest
     from voip.sip.core import Core
     from voip.sip.messages import Request
     from voip.sip.transactions import ServerTransaction, Transaction
@@ -217,16 +216,14 @@ class Call(Commands):
         self.state = CallState.RINGING
         self.flow = flow
 
-    def answered(self, dialog: Dialog, client: ClientRequest) -> None:
-        """Note the 2xx that makes the call."""
-        assert client.sent is not None
+    def answered(self, dialog: Dialog, invite: Request, flow: Flow) -> None:
+        """Note the 2xx that makes the call, and to which INVITE over what it came."""
         self.dialog = dialog
-        self.request = client.sent
-        self.flow = client.flow
-        if client.flow is not None:
-            self.natted = behind_nat(dialog, client.flow)
-            self.welcomed = client.flow.remote.host
-            self.core.admission.welcome(self.welcomed)
+        self.request = invite
+        self.flow = flow
+        self.natted = behind_nat(dialog, flow)
+        self.welcomed = flow.remote.host
+        self.core.admission.welcome(self.welcomed)
         self.state = CallState.ANSWERED
 
     def acknowledged(self) -> None:
@@ -351,7 +348,7 @@ class Call(Commands):
 
     def _wind_up_offers(self, now: float) -> None:
         if self.local_offer is not None:
-            self.local_offer.stop()
+            self.local_offer.stop(now)
         if self.remote_offer is not None:
             self.remote_offer.end(now)
 

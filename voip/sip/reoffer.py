@@ -31,20 +31,34 @@ class LocalOffer:
     """Our re-INVITE.
 
     Attributes:
+        accepted: the CSeq of the re-INVITE whose 2xx is here, None before that.
         body: the offer; empty asks the peer for one.
         client: the request under way, None while a retry is waited for.
+        over: whether its call is.
         pending: whether no final response is here yet.
     """
 
-    __slots__ = ("accepted", "ack", "body", "call", "client", "core", "pending", "timer", "tries")
+    __slots__ = (
+        "accepted",
+        "ack",
+        "body",
+        "call",
+        "client",
+        "core",
+        "over",
+        "pending",
+        "timer",
+        "tries",
+    )
 
     def __init__(self, core: Core, call: Call, body: bytes) -> None:
         self.core = core
         self.call = call
         self.body = body
-        self.accepted = False
+        self.accepted: int | None = None
         self.ack: ClientRequest | None = None
         self.client: ClientRequest | None = None
+        self.over = False
         self.pending = True
         self.timer: Timer | None = None
         self.tries = 0
@@ -77,7 +91,7 @@ class LocalOffer:
             assert call.dialog is not None
             call.dialog.refresh(response)
             self.pending = False
-            self.accepted = True
+            self.accepted = response.cseq.number  # before a challenge, it may be
             # RFC 5407 §3.2.3: the ACK is owed even when the call is over by now.
             if self.body or call.finished:
                 self.acknowledge(now, b"")
@@ -101,11 +115,10 @@ class LocalOffer:
 
     def acknowledge(self, now: float, body: bytes) -> None:
         """Send the ACK of the 2xx, with the answer when the offer was the peer's."""
-        call, client = self.call, self.client
+        call = self.call
         assert call.dialog is not None
-        assert client is not None
-        assert client.sent is not None
-        request = call.dialog.request("ACK", cseq=client.sent.cseq.number)
+        assert self.accepted is not None
+        request = call.dialog.request("ACK", cseq=self.accepted)
         if body:
             request = with_body(request, body)
         self.ack = ClientRequest(self.core, request, None)
@@ -119,17 +132,34 @@ class LocalOffer:
     @property
     def busy(self) -> bool:
         """Whether another one must wait: no final response, or an ACK that is owed."""
-        return self.pending or (self.ack is None and self.accepted)
+        return self.pending or self.owes_ack
 
-    def stop(self) -> None:
-        """Forget a retry, since the call is over."""
+    @property
+    def owes_ack(self) -> bool:
+        """Whether it was accepted, and its ACK, with our answer, has not left."""
+        return self.accepted is not None and self.ack is None
+
+    def stop(self, now: float) -> None:
+        """Forget a retry, since the call is over; a request that is out has 64·T1 for its end.
+
+        RFC 3261 §15.1.2: the peer answers it with 487, when it is told of the end at all.
+        """
+        if self.over:
+            return
+        self.over = True
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
             self.pending = False
+        elif self.client is not None and not self.client.stop():
+            self.core.timers.start(now, self.core.settings.timing.give_up, "over", self)
 
     def expired(self, reason: str, now: float) -> None:
         """Try again after glare, unless the peer's own offer is being dealt with."""
+        if reason == "over":
+            if self.client is not None and not self.client.done:
+                self.client.abandon()
+            return
         self.timer = None
         if self.call.remote_offer is not None and not self.call.remote_offer.settled:
             self._arm(0.2, now)

@@ -109,6 +109,8 @@ class CallSession:
     def accept(self) -> None:
         """Answer the INVITE with a leg; the outcome goes to `answer`."""
         assert self.answer is not None
+        if self._sip_call.finished:
+            return  # a CANCEL came along with it: no leg is made, and `finish` tells why
         try:
             leg = self._accept()
         except NegotiationError as error:
@@ -129,6 +131,8 @@ class CallSession:
 
     async def accept_in_public(self) -> None:
         """Answer once STUN has told the public address of the media socket."""
+        if self.ended is not None:
+            return  # nobody would give back what is reserved now
         try:
             self._reserve_for_answer()
             assert self.media is not None
@@ -289,22 +293,25 @@ class CallSession:
 
     def reoffered(self, request: Request) -> None:
         """Answer a re-INVITE: hold, resume, another address, another codec (RFC 3261 §14.2)."""
-        call, leg = self._sip_call, self.leg
+        call, leg, media = self._sip_call, self.leg, self.media
+        if not call.offer_is_open(request):
+            return  # a CANCEL or a BYE came along with it: our description stays as it was
+        agreement = None
         try:
-            if leg is None or self.media is None:
+            if leg is None or media is None:
                 raise NegotiationError("the call has no media yet")
-            described = self.media.description
             offer = description_of(request)
             if offer is None:
-                sent = described.reoffer(type(leg))
-                self.driver.place(lambda now: call.answer_offer(now, sent))
-                return
-            body, agreement = described.reanswer(offer, type(leg))
-            self.driver.place(lambda now: call.answer_offer(now, body))
-            self.media.renegotiated(call, agreement)
+                body = media.description.reoffer(type(leg))
+            else:
+                body, agreement = media.description.reanswer(offer, type(leg))
         except (NegotiationError, ParseError):
             # RFC 3261 §14.2: refused, the session goes on as it was.
             self.driver.place(lambda now: call.refuse_offer(now, 488))
+            return
+        self.driver.place(lambda now: call.answer_offer(now, body))
+        if agreement is not None:
+            media.renegotiated(call, agreement)
 
     def reconfirmed(self, request: Request) -> None:
         """Take the ACK of a re-INVITE; it brings the answer when the offer was ours."""
